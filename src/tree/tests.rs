@@ -1,0 +1,146 @@
+use super::*;
+use crate::types::{ContentId, Name, StagingId, Time};
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+fn file(parent: Ino, text: &str) -> Node {
+    Node {
+        ino: Ino(0),
+        body: Body::File(Content::Staged {
+            id: StagingId(9),
+            base: Some(Base { content: ContentId(4), len: 77 }),
+        }),
+        local: Some(Place::new(parent, name(text))),
+        attr: Attr {
+            mode: 0o640,
+            uid: 1,
+            gid: 2,
+            atime: Time(-5),
+            mtime: Time(1_700_000_000_123_456_789),
+            ctime: Time(3),
+            size: u64::MAX >> 1,
+        },
+        synced: None,
+        remote: None,
+        mtime_set: true,
+        push: Push { changed: Time(42), ..Push::default() },
+    }
+}
+
+fn account(user: &str) -> Account {
+    Account {
+        origin: "https://cloud.example.org".into(),
+        user_id: user.into(),
+        remote_dir: RemotePath::root(),
+    }
+}
+
+#[test]
+fn a_node_is_the_same_after_the_process_died() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::open(dir.path(), &account("alice")).unwrap();
+    let node = tree
+        .transact(|tx| {
+            let mut node = file(Ino::ROOT, "notebook.ipynb");
+            node.synced = Some(Synced {
+                place: Place::new(Ino::ROOT, name("old")),
+                version: crate::types::Version {
+                    file_id: Some(crate::types::FileId("12".into())),
+                    etag: Some(crate::types::Etag("\"e\"".into())),
+                    mtime: 5,
+                    size: 6,
+                    upload_time: None,
+                    checksum: Some(None),
+                },
+                content: ContentId(3),
+                permissions: Some("RGDNVW".into()),
+                mount_root: false,
+                racy: true,
+                bumped: true,
+            });
+            node.push.sent = Some(Sent {
+                place: Place::new(Ino::ROOT, name("older")),
+                size: 1,
+                mtime: 2,
+                sum: crate::types::Sha1Sum([7; 20]),
+            });
+            tx.insert(node)
+        })
+        .unwrap();
+    drop(tree);
+    let tree = Tree::open(dir.path(), &account("alice")).unwrap();
+    assert_eq!(tree.node(node.ino).unwrap().as_deref(), Some(&*node));
+}
+
+#[test]
+fn a_failed_transaction_changes_nothing_here_or_in_the_cache() {
+    let tree = Tree::in_memory().unwrap();
+    let node = tree.transact(|tx| tx.insert(file(Ino::ROOT, "a"))).unwrap();
+    let failed: Result<()> = tree.transact(|tx| {
+        let mut changed = (*node).clone();
+        changed.local = Some(Place::new(Ino::ROOT, name("b")));
+        tx.put(changed)?;
+        Err(TreeError::Full)
+    });
+    assert!(failed.is_err());
+    assert!(tree.child(Ino::ROOT, &name("b").key()).unwrap().is_none());
+    assert_eq!(tree.child(Ino::ROOT, &name("a").key()).unwrap().as_deref(), Some(&*node));
+}
+
+#[test]
+fn two_spellings_of_one_name_cannot_live_side_by_side() {
+    let tree = Tree::in_memory().unwrap();
+    tree.transact(|tx| tx.insert(file(Ino::ROOT, "caf\u{e9}"))).unwrap();
+    assert!(tree.transact(|tx| tx.insert(file(Ino::ROOT, "cafe\u{301}"))).is_err());
+    assert_eq!(tree.view(|tx| tx.count()).unwrap(), 2, "the root and one file");
+}
+
+#[test]
+fn an_open_orphan_lives_until_its_last_close_and_not_into_the_next_mount() {
+    let tree = Tree::in_memory().unwrap();
+    let node = tree.transact(|tx| tx.insert(file(Ino::ROOT, "a"))).unwrap();
+    let pin = tree.pins().pin(node.ino, PinKind::Reader);
+    let gone = Node { local: None, ..(*node).clone() };
+    tree.transact(|tx| tx.put(gone)).unwrap();
+    assert!(tree.node(node.ino).unwrap().is_some());
+    let tree = {
+        drop(pin);
+        tree.reborn().unwrap()
+    };
+    assert!(tree.node(node.ino).unwrap().is_none());
+}
+
+#[test]
+fn a_state_directory_is_one_accounts_and_one_daemons() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::open(dir.path(), &account("alice")).unwrap();
+    assert!(matches!(Tree::open(dir.path(), &account("alice")), Err(TreeError::InUse(_))));
+    drop(tree);
+    let other = Tree::open(dir.path(), &account("bob"));
+    assert!(matches!(other, Err(TreeError::OtherAccount { .. })));
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Tree::open(dir.path(), &account("alice")).unwrap());
+    let db = Connection::open(dir.path().join("state.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let opened = Tree::open(dir.path(), &account("alice"));
+    assert!(matches!(opened, Err(TreeError::NewerSchema { found: 99, .. })));
+}
+
+#[test]
+fn numbers_for_contents_are_never_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let tree = Tree::open(dir.path(), &account("alice")).unwrap();
+        for _ in 0..1500 {
+            assert!(seen.insert(tree.allocate_id().unwrap()));
+        }
+    }
+}
