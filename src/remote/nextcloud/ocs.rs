@@ -1,0 +1,221 @@
+//! What a Nextcloud tells of itself and of its user: `status.php` and the OCS pages (FACTS 1).
+//!
+//! All of it is JSON from outside: bounded, every field optional where a server or app may lack it.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::address::Address;
+use crate::remote::webdav::http::{Answer, Http, Request, Verb};
+use crate::remote::{NameRules, Quota, RemoteError, Result};
+
+/// Most bytes of one of these pages; the capabilities of a server with many apps have some 50 KiB.
+const PAGE_MAX: usize = 4 * 1024 * 1024;
+
+/// `status.php`, which needs no credential.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub installed: bool,
+    pub maintenance: bool,
+    /// `32.0.1`
+    pub versionstring: String,
+    pub productname: String,
+}
+
+impl Status {
+    /// The first number of the version.
+    pub fn major(&self) -> Option<u32> {
+        self.versionstring.split('.').next()?.parse().ok()
+    }
+}
+
+/// Asks for `status.php` and gives whatever is answered there.
+pub async fn status_page(http: &Http, address: &Address) -> Result<Answer> {
+    let mut request = Request::new(Verb::Get, address.page("status.php", None));
+    request.anonymous = true;
+    http.exchange(&request).await
+}
+
+/// Reads the body of `status.php`; `None` when it is something else.
+pub async fn status(answer: Answer) -> Result<Option<Status>> {
+    let body = answer.collect(PAGE_MAX).await?;
+    let value: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    // Any JSON object would do for the defaults; only a Nextcloud says whether it is installed.
+    let value = value.filter(|value| value.get("installed").is_some());
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+}
+
+/// The user that the credential belongs to.
+#[derive(Debug, Deserialize)]
+pub struct User {
+    /// What paths are made of; may differ from the login name (FACTS 11).
+    pub id: String,
+    #[serde(default)]
+    displayname: Option<String>,
+    #[serde(default)]
+    quota: UserQuota,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct UserQuota {
+    free: Option<f64>,
+    used: Option<f64>,
+}
+
+impl User {
+    pub fn display_name(&self) -> &str {
+        self.displayname.as_deref().filter(|name| !name.is_empty()).unwrap_or(&self.id)
+    }
+
+    /// Negative numbers stand for unlimited, unknown, not computed (FACTS 2).
+    pub fn quota(&self) -> Quota {
+        let bytes = |number: Option<f64>| number.filter(|n| *n >= 0.0).map(|n| n as u64);
+        Quota { used: bytes(self.quota.used).unwrap_or(0), available: bytes(self.quota.free) }
+    }
+}
+
+/// Asks who we are.
+pub async fn user(http: &Http, address: &Address) -> Result<User> {
+    page(http, address, "ocs/v2.php/cloud/user").await
+}
+
+#[derive(Debug, Deserialize)]
+struct CapabilitiesPage {
+    capabilities: Announced,
+}
+
+/// What of the capabilities is of use here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Announced {
+    files: Files,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Files {
+    chunked_upload: ChunkedUpload,
+    forbidden_filenames: Option<Vec<String>>,
+    /// The name of the same list before Nextcloud 30.
+    blacklisted_files: Option<Vec<String>>,
+    forbidden_filename_basenames: Option<Vec<String>>,
+    forbidden_filename_characters: Option<Vec<String>>,
+    forbidden_filename_extensions: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChunkedUpload {
+    max_size: Option<u64>,
+}
+
+impl Announced {
+    /// The server's rules on names: what it announces beside what every Nextcloud refuses.
+    pub fn name_rules(&self) -> NameRules {
+        let usual = NameRules::nextcloud();
+        let files = &self.files;
+        let list = |announced: &Option<Vec<String>>, usual: Vec<String>| {
+            let mut all = announced.clone().unwrap_or_default();
+            all.extend(usual.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>());
+            all
+        };
+        let characters = files.forbidden_filename_characters.iter().flatten();
+        let mut forbidden_characters = usual.forbidden_characters;
+        forbidden_characters.extend(characters.flat_map(|text| text.chars()));
+        forbidden_characters.sort_unstable();
+        forbidden_characters.dedup();
+        let names = files.forbidden_filenames.clone().or_else(|| files.blacklisted_files.clone());
+        NameRules {
+            max_bytes: usual.max_bytes,
+            forbidden_characters,
+            forbidden_names: list(&names, usual.forbidden_names),
+            forbidden_basenames: list(
+                &files.forbidden_filename_basenames,
+                usual.forbidden_basenames,
+            ),
+            forbidden_extensions: list(
+                &files.forbidden_filename_extensions,
+                usual.forbidden_extensions,
+            ),
+        }
+    }
+
+    /// Largest part of a chunked upload that the server wants, bytes; `None` when it does not say.
+    pub fn part_max(&self) -> Option<u64> {
+        self.files.chunked_upload.max_size.filter(|size| *size > 0)
+    }
+}
+
+/// Asks what the server can do.
+pub async fn capabilities(http: &Http, address: &Address) -> Result<Announced> {
+    let page: CapabilitiesPage = page(http, address, "ocs/v2.php/cloud/capabilities").await?;
+    Ok(page.capabilities)
+}
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    ocs: Data<T>,
+}
+
+#[derive(Deserialize)]
+struct Data<T> {
+    data: T,
+}
+
+async fn page<T: DeserializeOwned>(http: &Http, address: &Address, path: &str) -> Result<T> {
+    let request = Request::new(Verb::Get, address.page(path, Some("format=json")))
+        .header("ocs-apirequest", "true")?;
+    let body = http.send(&request).await?.collect(PAGE_MAX).await?;
+    let envelope: Envelope<T> = serde_json::from_slice(&body).map_err(|error| {
+        RemoteError::Protocol(format!("{path} is not what was asked for: {error}"))
+    })?;
+    Ok(envelope.ocs.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded<T: DeserializeOwned>(transcript: &str) -> T {
+        let start = transcript.find("{\"ocs\"").or_else(|| transcript.find("{\n \"ocs\"")).unwrap();
+        let mut values = serde_json::Deserializer::from_str(&transcript[start..]).into_iter();
+        let envelope: Envelope<T> = values.next().unwrap().unwrap();
+        envelope.ocs.data
+    }
+
+    #[test]
+    fn a_recorded_user_is_understood() {
+        let user: User =
+            recorded(include_str!("../../../tests/testcloud/transcripts/user-info.http"));
+        assert_eq!(user.id, "alice");
+        assert_eq!(user.quota(), Quota { used: 0, available: None });
+    }
+
+    #[test]
+    fn recorded_capabilities_are_understood() {
+        let page: CapabilitiesPage =
+            recorded(include_str!("../../../tests/testcloud/transcripts/capabilities.http"));
+        assert_eq!(page.capabilities.part_max(), Some(104_857_600));
+        let rules = page.capabilities.name_rules();
+        assert_eq!(rules.forbidden_names, [".htaccess"]);
+        assert_eq!(rules.forbidden_extensions, [".filepart", ".part"]);
+        assert_eq!(rules.forbidden_characters, ['/', '\\']);
+    }
+
+    #[test]
+    fn a_server_that_announces_nothing_has_the_usual_rules() {
+        let rules = Announced::default().name_rules();
+        assert_eq!(rules.forbidden_names, NameRules::nextcloud().forbidden_names);
+        assert_eq!(rules.forbidden_extensions, NameRules::nextcloud().forbidden_extensions);
+    }
+
+    #[test]
+    fn a_quota_that_is_set_is_told_in_bytes() {
+        let user: User =
+            serde_json::from_str(r#"{"id":"a","quota":{"free":1000,"used":24,"total":1024}}"#)
+                .unwrap();
+        assert_eq!(user.quota(), Quota { used: 24, available: Some(1000) });
+    }
+}
