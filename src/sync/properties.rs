@@ -1,0 +1,329 @@
+//! Properties of the plan and its order: whatever programs did, the steps make the server equal to
+//! what they see, none of them finds the server other than it needs it, and it ends.
+//!
+//! The server here is a map of paths that refuses what a real one refuses; nothing else changes it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::order;
+use super::plan::{Decision, Step};
+use super::settle::{self, Uploaded};
+use crate::tree::{Body, Content, Node, Place, Push, Tree, TreeError};
+use crate::types::{ContentId, FileId, Ino, Name, RemotePath, StagingId, Time, Version};
+
+/// What programs do; names are indexes into a small set, so that they meet.
+#[derive(Clone, Debug)]
+enum Op {
+    MakeDir(Vec<u8>),
+    Write(Vec<u8>),
+    Remove(Vec<u8>),
+    Rename(Vec<u8>, Vec<u8>),
+    /// The server gets one node's next step.
+    Push(u8),
+}
+
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0u8..3, 1..4)
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        2 => path().prop_map(Op::MakeDir),
+        3 => path().prop_map(Op::Write),
+        2 => path().prop_map(Op::Remove),
+        4 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
+        1 => any::<u8>().prop_map(Op::Push),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+fn name(index: u8) -> Name {
+    Name::new(vec![b'a' + index]).unwrap()
+}
+
+/// Directories are `None`, files the number of their content.
+type Files = BTreeMap<RemotePath, Option<u64>>;
+
+struct World {
+    tree: Tree,
+    server: Files,
+    ids: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let tree = Tree::in_memory().unwrap();
+        tree.transact(|tx| {
+            let mut root = (*tx.node(Ino::ROOT)?.unwrap()).clone();
+            root.body = Body::Dir { listed: true, tag: None };
+            tx.put(root)
+        })
+        .unwrap();
+        Self { tree, server: Files::new(), ids: 0 }
+    }
+
+    fn find(&self, path: &[u8]) -> Option<Arc<Node>> {
+        let mut node = self.tree.node(Ino::ROOT).unwrap()?;
+        for index in path {
+            node = self.tree.child(node.ino, &name(*index).key()).unwrap()?;
+        }
+        Some(node)
+    }
+
+    fn place(&self, path: &[u8]) -> Option<Place> {
+        let (last, dir) = path.split_last()?;
+        let dir = self.find(dir).filter(|dir| dir.is_dir())?;
+        Some(Place::new(dir.ino, name(*last)))
+    }
+
+    fn act(&mut self, op: &Op) {
+        match op {
+            Op::MakeDir(path) if self.find(path).is_none() => {
+                if let Some(place) = self.place(path) {
+                    self.insert(place, Body::Dir { listed: true, tag: None });
+                }
+            }
+            Op::Write(path) => {
+                let id = StagingId(self.tree.allocate_id().unwrap());
+                let body = Body::File(Content::Staged { id, base: None });
+                match (self.find(path), self.place(path)) {
+                    (Some(node), _) if node.is_file() => self.put(Node { body, ..(*node).clone() }),
+                    (None, Some(place)) => self.insert(place, body),
+                    _ => {}
+                }
+            }
+            Op::Remove(path) => {
+                if let Some(node) = self.find(path)
+                    && !self.tree.view(|tx| tx.has_children(node.ino)).unwrap()
+                {
+                    self.put(Node { local: None, ..(*node).clone() });
+                }
+            }
+            Op::Rename(from, to) => self.rename(from, to),
+            Op::MakeDir(_) => {}
+            Op::Push(which) => {
+                let dirty = self.tree.view(|tx| tx.dirty()).unwrap();
+                if !dirty.is_empty() {
+                    self.push(dirty[*which as usize % dirty.len()].ino);
+                }
+            }
+        }
+    }
+
+    /// rename(2): over files and empty directories of the same kind.
+    fn rename(&mut self, from: &[u8], to: &[u8]) {
+        let (Some(node), Some(place)) = (self.find(from), self.place(to)) else { return };
+        if to.starts_with(from) || from.starts_with(to) {
+            return;
+        }
+        if let Some(over) = self.find(to) {
+            let empty = !self.tree.view(|tx| tx.has_children(over.ino)).unwrap();
+            if over.is_dir() != node.is_dir() || !empty {
+                return;
+            }
+            self.put(Node { local: None, ..(*over).clone() });
+        }
+        self.put(Node { local: Some(place), ..(*node).clone() });
+    }
+
+    fn insert(&mut self, place: Place, body: Body) {
+        let node = Node {
+            ino: Ino(0),
+            body,
+            local: Some(place),
+            push: Push { changed: Time(1), ..Push::default() },
+            ..Node::fresh_root()
+        };
+        self.tree.transact(|tx| tx.insert(node)).unwrap();
+    }
+
+    fn put(&mut self, node: Node) {
+        self.tree.transact(|tx| tx.put(node)).unwrap();
+    }
+
+    /// Gives a node its next step, if it has one. Returns whether something was done.
+    fn push(&mut self, ino: Ino) -> bool {
+        let decision = self.tree.view(|tx| order::next(tx, ino)).unwrap();
+        let Decision::Do(step) = decision else { return false };
+        self.carry_out(&step);
+        true
+    }
+
+    fn paths(&self, ino: Ino, to: Option<&Place>) -> (Option<RemotePath>, Option<RemotePath>) {
+        self.tree
+            .view(|tx| {
+                let from = tx.synced_path(ino)?;
+                Ok((from, to.map(|to| tx.remote_path(to)).transpose()?.flatten()))
+            })
+            .unwrap()
+    }
+
+    fn is_dir(&self, path: &RemotePath) -> bool {
+        path.0.is_empty() || self.server.get(path) == Some(&None)
+    }
+
+    fn assert_free(&self, path: &RemotePath, step: &Step) {
+        assert!(!self.server.contains_key(path), "{path} is taken: {step:?}");
+        assert!(self.is_dir(&path.parent().unwrap()), "{path} has no directory: {step:?}");
+    }
+
+    fn content(&self, ino: Ino) -> u64 {
+        match self.tree.node(ino).unwrap().unwrap().content() {
+            Some(Content::Staged { id, .. }) => id.0,
+            Some(Content::Remote(content)) => content.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step) {
+        match step {
+            Step::MakeDir { ino } => {
+                let place = self.tree.node(*ino).unwrap().unwrap().local.clone().unwrap();
+                let path = self.paths(*ino, Some(&place)).1.expect("a directory to make it in");
+                self.assert_free(&path, step);
+                self.server.insert(path, None);
+                self.settle(|tx| settle::made_dir(tx, *ino, &place, None));
+            }
+            Step::Create { ino } => {
+                let place = self.tree.node(*ino).unwrap().unwrap().local.clone().unwrap();
+                let path = self.paths(*ino, Some(&place)).1.expect("a directory to put it in");
+                self.assert_free(&path, step);
+                self.upload(*ino, &place, path);
+            }
+            Step::Replace { ino } => {
+                let node = self.tree.node(*ino).unwrap().unwrap();
+                let path = self.paths(*ino, None).0.unwrap();
+                assert!(matches!(self.server.get(&path), Some(Some(_))), "{step:?}");
+                self.upload(*ino, &node.synced.as_ref().unwrap().place, path);
+            }
+            Step::Move { ino, to, over } => self.rename_there(*ino, to, *over, step),
+            Step::MoveAside { ino, to } => self.rename_there(*ino, to, None, step),
+            Step::CopyAside { ino, to, heir } => {
+                let (from, target) = self.paths(*ino, Some(to));
+                let target = target.unwrap();
+                self.assert_free(&target, step);
+                let bytes = self.server[&from.unwrap()];
+                self.server.insert(target, bytes);
+                let version = self.version();
+                self.settle(|tx| settle::copied_aside(tx, *ino, to, version, *heir));
+            }
+            Step::HandOver { from, to } => {
+                self.settle(|tx| settle::handed_over(tx, *from, *to));
+            }
+            Step::Delete { ino } => {
+                let path = self.paths(*ino, None).0.unwrap();
+                assert!(self.server.contains_key(&path), "{step:?}");
+                self.server.retain(|other, _| !other.0.starts_with(&path.0));
+                // What programs still see anywhere must not have been below.
+                for node in self.alive() {
+                    let below = self.paths(node.ino, None).0;
+                    let lost = below.is_some_and(|below| below.0.starts_with(&path.0));
+                    assert!(!lost, "{step:?} took {:?} along", node.ino);
+                }
+                self.settle(|tx| settle::gone(tx, *ino));
+            }
+            Step::SetMtime { .. } | Step::Resolve { .. } | Step::Recall { .. } => {
+                panic!("nothing calls for {step:?}")
+            }
+        }
+    }
+
+    fn rename_there(&mut self, ino: Ino, to: &Place, over: Option<Ino>, step: &Step) {
+        let (from, target) = self.paths(ino, Some(to));
+        let (from, target) = (from.unwrap(), target.unwrap());
+        assert!(!target.0.starts_with(&from.0), "into itself: {step:?}");
+        match over {
+            Some(_) => assert!(matches!(self.server.remove(&target), Some(Some(_))), "{step:?}"),
+            None => self.assert_free(&target, step),
+        }
+        let moved: Vec<RemotePath> =
+            self.server.keys().filter(|path| path.0.starts_with(&from.0)).cloned().collect();
+        assert!(!moved.is_empty(), "{step:?}");
+        for path in moved {
+            let bytes = self.server.remove(&path).unwrap();
+            let names = [&target.0[..], &path.0[from.0.len()..]].concat();
+            self.server.insert(RemotePath(names), bytes);
+        }
+        self.settle(|tx| settle::moved(tx, ino, to, over));
+    }
+
+    fn upload(&mut self, ino: Ino, place: &Place, path: RemotePath) {
+        // The bytes keep their number: it names them in the server's map, too.
+        let content = self.content(ino);
+        self.server.insert(path, Some(content));
+        let version = self.version();
+        let content = ContentId(content);
+        let answer = Uploaded { version, content, unchanged: true, bumped: false };
+        self.settle(|tx| settle::uploaded(tx, ino, place, answer));
+    }
+
+    fn version(&mut self) -> Version {
+        self.ids += 1;
+        Version {
+            file_id: Some(FileId(self.ids.to_string().into())),
+            etag: None,
+            mtime: 1,
+            size: 1,
+            upload_time: None,
+            checksum: None,
+        }
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut crate::tree::Tx<'_>) -> Result<(), TreeError>) {
+        self.tree.transact(change).unwrap();
+    }
+
+    fn alive(&self) -> Vec<Arc<Node>> {
+        let mut alive = Vec::new();
+        let mut dirs = vec![Ino::ROOT];
+        while let Some(dir) = dirs.pop() {
+            for child in self.tree.view(|tx| tx.children(dir, Ino(0), 1000)).unwrap() {
+                dirs.extend(child.is_dir().then_some(child.ino));
+                alive.push(child);
+            }
+        }
+        alive
+    }
+
+    fn seen(&self) -> Files {
+        let path = |node: &Node| self.tree.view(|tx| tx.local_path(node.ino)).unwrap().unwrap();
+        let alive = self.alive();
+        alive
+            .iter()
+            .map(|node| (path(node), node.is_file().then(|| self.content(node.ino))))
+            .collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_steps_make_the_server_equal_to_what_programs_see(ops in ops(), first in any::<bool>()) {
+        let mut world = World::new();
+        for op in &ops {
+            world.act(op);
+        }
+        // Each node has at most a handful of steps; each round must get somewhere.
+        let mut steps = 0;
+        loop {
+            let mut dirty = world.tree.view(|tx| tx.dirty()).unwrap();
+            if dirty.is_empty() {
+                break;
+            }
+            if first {
+                dirty.reverse();
+            }
+            let done = dirty.iter().filter(|node| world.push(node.ino)).count();
+            prop_assert!(done > 0, "everybody waits: {dirty:#?}");
+            steps += done;
+            prop_assert!(steps < 400, "it does not end");
+        }
+        prop_assert_eq!(&world.server, &world.seen());
+        let distinct: HashSet<_> = world.server.values().flatten().collect();
+        prop_assert_eq!(distinct.len(), world.server.values().flatten().count());
+    }
+}
