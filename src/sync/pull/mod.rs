@@ -1,0 +1,284 @@
+//! Pull: brings what changed on the server into _synced_, and into _local_ where that had not
+//! changed.
+//!
+//! One look at the root's tag per interval; a walk down only where tags differ. A crash loses
+//! nothing: a tag is adopted only after all below it was merged, so what was not is walked again.
+
+mod load;
+mod merge;
+mod walk;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::health::Health;
+use super::overlap::Overlap;
+use super::{Event, ListError};
+use crate::clock::Clock;
+use crate::content::Contents;
+use crate::remote::{Remote, RemoteError};
+use crate::tree::{Body, Tree, TreeError};
+use crate::types::{Etag, Ino, RemotePath, Time};
+
+use merge::{Merge, Pending};
+
+/// A root that loses at least this many entries at once is not believed (DESIGN 7).
+const MASS_REMOVAL: usize = 10;
+
+/// An interval is never shorter than this many times the answer's own time.
+const POLITE: u32 = 50;
+
+/// What those who wait for a listing wait on: its outcome, once there is one.
+type Waiting = watch::Receiver<Option<Result<(), ListError>>>;
+
+/// Why the server's changes could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The mounted directory is gone. Nothing is deleted here for it.
+    #[error("the mounted folder is not on the server any more; nothing is deleted here for that")]
+    RootMissing,
+    /// The mounted directory is empty all of a sudden. Nothing is deleted here for it.
+    #[error("the mounted folder is suddenly empty on the server; nothing is deleted here for that")]
+    RootEmptied,
+    #[error("the server lists children before their directories")]
+    Unordered,
+}
+
+/// Looks at the server and merges what it sees.
+pub struct Puller {
+    pub(super) tree: Arc<Tree>,
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) contents: Arc<dyn Contents>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) health: Health,
+    pub(super) overlap: Overlap,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    /// Asked for by the push side and by `ncfs refresh`: look soon.
+    pub(super) look: Arc<Notify>,
+    listings: Mutex<HashMap<Ino, Waiting>>,
+    guard: Mutex<Option<String>>,
+    polled: Mutex<Option<Time>>,
+    walking: tokio::sync::Mutex<()>,
+}
+
+impl Puller {
+    #[allow(clippy::too_many_arguments, reason = "the rooms it stands on, once, at the start")]
+    pub fn new(
+        tree: Arc<Tree>,
+        remote: Arc<dyn Remote>,
+        contents: Arc<dyn Contents>,
+        clock: Arc<dyn Clock>,
+        health: Health,
+        overlap: Overlap,
+        events: mpsc::UnboundedSender<Event>,
+        look: Arc<Notify>,
+    ) -> Self {
+        Self {
+            tree,
+            remote,
+            contents,
+            clock,
+            health,
+            overlap,
+            events,
+            look,
+            listings: Mutex::default(),
+            guard: Mutex::default(),
+            polled: Mutex::default(),
+            walking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Why deletions on the server are not believed just now.
+    pub fn guard(&self) -> Option<String> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the server was last looked at with success.
+    pub fn polled(&self) -> Option<Time> {
+        *self.polled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the server for ever: every `interval`, sooner when asked to.
+    pub async fn run(&self, interval: Duration) {
+        loop {
+            let began = tokio::time::Instant::now();
+            let outcome = self.poll().await;
+            let took = began.elapsed();
+            let wait = match outcome {
+                Ok(()) => {
+                    let jitter = interval.mul_f64(self.clock.chance() / 10.0);
+                    interval.max(took * POLITE) + jitter
+                }
+                Err(error) => {
+                    tracing::debug!("poll: {error}");
+                    match self.health.offline() {
+                        Some(_) => self.health.next_probe(),
+                        None => interval,
+                    }
+                }
+            };
+            let earliest = tokio::time::sleep(Duration::from_millis(500).min(wait));
+            earliest.await;
+            tokio::select! {
+                biased;
+                () = self.look.notified() => {}
+                () = tokio::time::sleep(wait.saturating_sub(Duration::from_millis(500))) => {}
+            }
+        }
+    }
+
+    /// Looks at the root's tag, and walks if it is not the adopted one.
+    pub async fn poll(&self) -> Result<(), PullError> {
+        let outcome = self.poll_once().await;
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        match &outcome {
+            Ok(()) => {
+                *guard = None;
+                *self.polled.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(self.clock.now());
+            }
+            Err(error @ (PullError::RootMissing | PullError::RootEmptied)) => {
+                if guard.is_none() {
+                    tracing::error!("{error}");
+                }
+                *guard = Some(error.to_string());
+            }
+            Err(PullError::Remote(error)) => self.health.failed(error),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn poll_once(&self) -> Result<(), PullError> {
+        let _walking = self.walking.lock().await;
+        let seen = self.root_tag().await?;
+        self.health.answered();
+        let Some(root) = self.tree.node(Ino::ROOT)? else { return Ok(()) };
+        if !root.is_listed() {
+            return self.list_now(Ino::ROOT).await;
+        }
+        if seen.is_some() && root.tag() == seen.as_ref() {
+            return Ok(());
+        }
+        self.walk().await?;
+        // Directories that turned up at the end of the walk.
+        self.load_by_levels().await
+    }
+
+    async fn root_tag(&self) -> Result<Option<Etag>, PullError> {
+        match self.remote.look(&RemotePath::root()).await {
+            Ok(look) => Ok(look.entry.version.etag),
+            Err(RemoteError::NotFound) => Err(PullError::RootMissing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_mass_removal(&self) -> Result<bool, TreeError> {
+        Ok(self.tree.view(|tx| tx.synced_children(Ino::ROOT))?.len() >= MASS_REMOVAL)
+    }
+
+    /// Lists one directory that nobody has listed yet.
+    pub async fn list_now(&self, dir: Ino) -> Result<(), PullError> {
+        let observation = self.overlap.observe();
+        let Some(path) = self.tree.view(|tx| tx.synced_path(dir))? else { return Ok(()) };
+        let listed = self.list_children(&path).await?;
+        self.health.answered();
+        let mut pending = Pending::default();
+        let merged = self.merge_listing(dir, &listed, &observation, &mut pending)?;
+        // A directory below that is listed and has another tag is for a walk to come to.
+        let settled_below = |dirs: &[Ino]| -> Result<bool, TreeError> {
+            let mut settled = true;
+            for dir in dirs {
+                settled &= !self.tree.node(*dir)?.is_some_and(|node| node.is_listed());
+            }
+            Ok(settled)
+        };
+        let whole = match &merged {
+            Some(merged) => merged.complete && settled_below(&merged.changed_dirs)?,
+            None => false,
+        };
+        let whole = whole && pending.is_empty() && !observation.is_outdated(dir);
+        self.tree.transact(|tx| {
+            let Some(node) = tx.node(dir)? else { return Ok(()) };
+            let mut node = (*node).clone();
+            if let Body::Dir { tag, .. } = &mut node.body {
+                *tag = listed.tag.clone().filter(|_| whole);
+            }
+            tx.put(node)?;
+            Ok::<_, TreeError>(())
+        })?;
+        if !whole {
+            self.look.notify_one();
+        }
+        Ok(())
+    }
+
+    /// As [`Puller::list_now`], once however many wait for it.
+    pub async fn list(self: &Arc<Self>, dir: Ino) -> Result<(), ListError> {
+        let mut waiting = {
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            match listings.get(&dir) {
+                Some(waiting) => waiting.clone(),
+                None => {
+                    let (done, waiting) = watch::channel(None);
+                    listings.insert(dir, waiting.clone());
+                    let puller = Arc::clone(self);
+                    tokio::spawn(async move {
+                        let outcome = puller.list_now(dir).await;
+                        if let Err(PullError::Remote(error)) = &outcome {
+                            puller.health.failed(error);
+                        }
+                        let mut listings =
+                            puller.listings.lock().unwrap_or_else(PoisonError::into_inner);
+                        listings.remove(&dir);
+                        drop(listings);
+                        // Nobody may be waiting any more.
+                        let _ = done.send(Some(outcome.map_err(ListError::from)));
+                    });
+                    waiting
+                }
+            }
+        };
+        match waiting.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+            Err(_) => Err(ListError::Failed("the listing was given up".into())),
+        }
+    }
+
+    fn merge(&self, server_time: Option<i64>) -> Merge<'_> {
+        Merge {
+            tree: &self.tree,
+            contents: &*self.contents,
+            rules: &self.remote.capabilities().names,
+            now: self.clock.now(),
+            server_time,
+            events: Vec::new(),
+            orphaned: Vec::new(),
+        }
+    }
+
+    fn tell(&self, events: Vec<Event>) {
+        for event in events {
+            // Nobody listens when the mount is being taken down.
+            let _ = self.events.send(event);
+        }
+    }
+}
+
+impl From<PullError> for ListError {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Remote(RemoteError::NotFound | RemoteError::NotADirectory) => Self::Gone,
+            PullError::Remote(error) if error.is_offline() => Self::Offline,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What was sent without an answer: looked for before anything else is done about the node.
+//!
+//! A request that got no answer may have been carried out, wholly, in part (a torn PUT, FACTS 0.2) or
+//! not at all. The row says what was sent and under which name, so this can be told after a crash,
+//! too, and even when programs have renamed or removed the node since.
+
+use futures_util::StreamExt;
+use sha1::{Digest, Sha1};
+
+use super::{Pusher, StepError};
+use crate::content::Frozen;
+use crate::remote::{Entry, PLAIN_OVERWRITE_MAX, RemoteError};
+use crate::sync::{arrive, settle};
+use crate::tree::{Content, Node, Sent};
+use crate::types::{ByteRange, ContentId, Ino, RemotePath, Sha1Sum};
+
+impl Pusher {
+    pub(super) async fn recall(&self, ino: Ino) -> Result<(), StepError> {
+        let (node, path) = self.tree.view(|tx| {
+            let node = tx.node(ino)?;
+            let Some(sent) = node.as_ref().and_then(|node| node.push.sent.clone()) else {
+                return Ok((node, None));
+            };
+            let taken = tx.holder(&sent.place)?.is_some_and(|holder| holder.ino != ino);
+            Ok((node, if taken { None } else { tx.remote_path(&sent.place)? }))
+        })?;
+        let Some(node) = node else { return Ok(()) };
+        let (Some(sent), Some(path)) = (&node.push.sent, path) else {
+            // The directory that it went into is gone with all that was in it, or another node has been
+            // found to hold the name.
+            return Ok(self.forget_sent(ino)?);
+        };
+        let entry = match self.remote.look(&path).await {
+            Ok(look) => look.entry,
+            Err(RemoteError::NotFound) => {
+                self.health.answered();
+                return Ok(self.forget_sent(ino)?);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.health.answered();
+        match node.is_dir() {
+            true => self.recall_dir(&node, sent, entry),
+            false => self.recall_file(&node, sent, &path, entry).await,
+        }
+    }
+
+    fn recall_dir(&self, node: &Node, sent: &Sent, entry: Entry) -> Result<(), StepError> {
+        if !entry.is_dir || node.synced.is_some() {
+            return Ok(self.forget_sent(node.ino)?);
+        }
+        // Ours, or one that somebody made at the same time: one directory in either case.
+        let synced = arrive::synced(sent.place.clone(), &entry, ContentId(0), None);
+        self.tree.transact(|tx| settle::adopted(tx, node.ino, synced))?;
+        self.look.notify_one();
+        Ok(())
+    }
+
+    async fn recall_file(
+        &self,
+        node: &Node,
+        sent: &Sent,
+        path: &RemotePath,
+        entry: Entry,
+    ) -> Result<(), StepError> {
+        let staged = matches!(node.content(), Some(Content::Staged { .. }));
+        let alive = node.local.is_some() && staged;
+        if !entry.is_dir && sent.is(&entry.version) {
+            if alive {
+                let frozen = self.contents.freeze(node.ino).await?;
+                if frozen.sum == sent.sum {
+                    return self.settle_upload(node, &sent.place, entry.version, &frozen, false);
+                }
+            }
+            // Changed again since, or removed: what was sent is the base of that.
+            return self.settle_older(node, &sent.place, entry.version);
+        }
+        let Some(synced) = &node.synced else { return Ok(self.forget_sent(node.ino)?) };
+        if !entry.is_dir && synced.version.agrees(&entry.version) {
+            return Ok(self.forget_sent(node.ino)?);
+        }
+        let short =
+            !entry.is_dir && entry.version.size < sent.size && sent.size <= PLAIN_OVERWRITE_MAX;
+        if short && alive {
+            let frozen = self.contents.freeze(node.ino).await?;
+            if frozen.sum == sent.sum && self.is_prefix(path, &entry, &frozen).await? {
+                // Our own torn write: replaced, on condition of its present tag.
+                self.tree.transact(|tx| {
+                    let Some(now) = tx.node(node.ino)? else { return Ok(()) };
+                    let mut now = (*now).clone();
+                    if let Some(synced) = &mut now.synced {
+                        synced.version = entry.version.clone();
+                        synced.racy = false;
+                    }
+                    now.remote = None;
+                    now.push.sent = None;
+                    tx.put(now)
+                })?;
+                return Ok(());
+            }
+        }
+        self.mark_changed(node.ino, entry.version)?;
+        Ok(self.forget_sent(node.ino)?)
+    }
+
+    /// Whether what the server holds is how the frozen bytes begin.
+    async fn is_prefix(
+        &self,
+        path: &RemotePath,
+        entry: &Entry,
+        frozen: &Frozen,
+    ) -> Result<bool, StepError> {
+        let theirs = self.fetch_sum(path, entry).await?;
+        let range = ByteRange::new(0, entry.version.size);
+        let mut ours = frozen.source.read(range);
+        let mut hash = Sha1::new();
+        while let Some(bytes) = ours.next().await {
+            hash.update(&bytes.map_err(|error| RemoteError::Source(error.to_string()))?);
+        }
+        Ok(Sha1Sum(hash.finalize().into()) == theirs)
+    }
+}

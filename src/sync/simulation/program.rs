@@ -1,0 +1,308 @@
+//! Programs at work on the local side, and their bytes: what the rooms above do, in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+
+use super::server::{Server, sum};
+use crate::clock::Clock;
+use crate::content::{Contents, ContentsError, Frozen};
+use crate::remote::{Remote, Source};
+use crate::tree::{Attr, Body, Content, Node, Place, Push, Tree, TreeError};
+use crate::types::{ByteRange, ContentId, Ino, Name, StagingId};
+
+/// The bytes on the local disk: they survive a crash.
+#[derive(Default)]
+pub struct Disk {
+    staged: HashMap<StagingId, Vec<u8>>,
+    cached: HashMap<ContentId, Vec<u8>>,
+}
+
+/// The content room of the simulation.
+pub struct Bytes_ {
+    pub tree: Arc<Tree>,
+    pub server: Arc<Server>,
+    pub disk: Arc<Mutex<Disk>>,
+}
+
+struct Memory(Vec<u8>);
+
+impl Source for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, range: ByteRange) -> BoxStream<'static, std::io::Result<Bytes>> {
+        let part = Bytes::copy_from_slice(&self.0[range.start as usize..range.end as usize]);
+        stream::iter([Ok(part)]).boxed()
+    }
+}
+
+impl Bytes_ {
+    async fn bytes(&self, ino: Ino) -> Result<(Vec<u8>, u64), ContentsError> {
+        let node = self.tree.node(ino)?.ok_or(ContentsError::Changed)?;
+        match node.content() {
+            Some(Content::Empty) => Ok((Vec::new(), 0)),
+            Some(Content::Staged { id, .. }) => {
+                let disk = self.disk.lock().unwrap();
+                let bytes = disk.staged.get(id).cloned();
+                Ok((bytes.ok_or_else(|| ContentsError::Lost("staging".into()))?, id.0))
+            }
+            Some(Content::Remote(content)) => {
+                if let Some(bytes) = self.disk.lock().unwrap().cached.get(content) {
+                    return Ok((bytes.clone(), 0));
+                }
+                let path = self.tree.view(|tx| tx.synced_path(ino))?;
+                let tag = node.synced.as_ref().filter(|synced| synced.content == *content);
+                let (Some(path), Some(tag)) = (path, tag) else {
+                    return Err(ContentsError::BaseGone);
+                };
+                let mut body = self.server.read(&path, None, tag.version.etag.as_ref()).await?;
+                let mut bytes = Vec::new();
+                while let Some(part) = body.bytes.next().await {
+                    bytes.extend_from_slice(&part?);
+                }
+                self.disk.lock().unwrap().cached.insert(*content, bytes.clone());
+                Ok((bytes, 0))
+            }
+            None => Err(ContentsError::Changed),
+        }
+    }
+
+    /// What a program sees, if it can be told without the server.
+    pub fn visible(&self, node: &Node) -> Option<Vec<u8>> {
+        let disk = self.disk.lock().unwrap();
+        match node.content()? {
+            Content::Empty => Some(Vec::new()),
+            Content::Staged { id, .. } => disk.staged.get(id).cloned(),
+            Content::Remote(content) => disk.cached.get(content).cloned(),
+        }
+    }
+}
+
+#[async_trait]
+impl Contents for Bytes_ {
+    async fn freeze(&self, ino: Ino) -> Result<Frozen, ContentsError> {
+        let (bytes, generation) = self.bytes(ino).await?;
+        let sum = sum(&bytes);
+        Ok(Frozen { source: Arc::new(Memory(bytes)), sum, generation })
+    }
+
+    fn settle(
+        &self,
+        ino: Ino,
+        frozen: &Frozen,
+        content: ContentId,
+        commit: &mut dyn FnMut(bool) -> Result<(), TreeError>,
+    ) -> Result<(), TreeError> {
+        let node = self.tree.node(ino)?;
+        let (now, base) = match node.as_ref().and_then(|node| node.content()) {
+            Some(Content::Staged { id, .. }) => (id.0, None),
+            Some(Content::Remote(base)) => (0, Some(*base)),
+            _ => (0, None),
+        };
+        let unchanged = now == frozen.generation;
+        commit(unchanged)?;
+        let mut disk = self.disk.lock().unwrap();
+        if unchanged {
+            let bytes = match base {
+                Some(base) => disk.cached.get(&base).cloned(),
+                None => disk.staged.remove(&StagingId(now)).or(Some(Vec::new())),
+            };
+            disk.cached.extend(bytes.map(|bytes| (content, bytes)));
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, ino: Ino) -> Result<(), ContentsError> {
+        let (bytes, _) = self.bytes(ino).await?;
+        let Some(node) = self.tree.node(ino)?.filter(|node| node.local.is_some()) else {
+            return Ok(());
+        };
+        if matches!(node.content(), Some(Content::Remote(_))) {
+            let id = StagingId(self.tree.allocate_id()?);
+            self.disk.lock().unwrap().staged.insert(id, bytes);
+            let body = Body::File(Content::Staged { id, base: None });
+            self.tree.transact(|tx| tx.put(Node { body, ..(*node).clone() }))?;
+        }
+        Ok(())
+    }
+
+    fn is_here(&self, node: &Node) -> bool {
+        self.visible(node).is_some()
+    }
+
+    fn forget(&self, content: ContentId) {
+        self.disk.lock().unwrap().cached.remove(&content);
+    }
+}
+
+/// A program: each call is one acknowledged system call.
+pub struct Program {
+    pub bytes: Arc<Bytes_>,
+    pub clock: Arc<dyn Clock>,
+    /// The last acknowledged content of every file that the programs still have.
+    pub acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+impl Program {
+    fn tree(&self) -> &Tree {
+        &self.bytes.tree
+    }
+
+    pub fn find(&self, path: &str) -> Option<Arc<Node>> {
+        let mut at = Ino::ROOT;
+        let mut found = self.tree().node(at).unwrap();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            found = self.tree().child(at, &name(part).key()).unwrap();
+            at = found.as_ref()?.ino;
+        }
+        found
+    }
+
+    fn place(&self, path: &str) -> Option<Place> {
+        let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
+        let dir = self.find(dir)?;
+        dir.is_listed().then(|| Place::new(dir.ino, name(last)))
+    }
+
+    fn blank(&self, place: Place, body: Body) -> Node {
+        let now = self.clock.now();
+        Node {
+            ino: Ino(0),
+            body,
+            local: Some(place),
+            attr: Attr { mode: 0o644, uid: 0, gid: 0, atime: now, mtime: now, ctime: now, size: 0 },
+            synced: None,
+            remote: None,
+            mtime_set: false,
+            push: Push { changed: now, ..Push::default() },
+        }
+    }
+
+    /// The program knows what it is about to overwrite or remove.
+    fn has_seen(&self, node: &Node) {
+        let mut state = self.bytes.server.state();
+        if let Some(bytes) = self.bytes.visible(node) {
+            state.permitted.insert(bytes);
+        }
+        if let (Some(Content::Remote(content)), Some(synced)) = (node.content(), &node.synced)
+            && *content == synced.content
+        {
+            state.permit(&synced.version);
+        }
+    }
+
+    pub fn mkdir(&self, path: &str) -> bool {
+        let Some(place) = self.place(path).filter(|_| self.find(path).is_none()) else {
+            return false;
+        };
+        tracing::debug!("program: mkdir {path}");
+        let dir = self.blank(place, Body::Dir { listed: true, tag: None });
+        self.tree().transact(|tx| tx.insert(dir)).is_ok()
+    }
+
+    /// Creates or overwrites a whole file.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> bool {
+        let Some(place) = self.place(path) else { return false };
+        let old = self.find(path);
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
+            return false;
+        }
+        tracing::debug!("program: write {path} {:?}", String::from_utf8_lossy(bytes));
+        let id = StagingId(self.tree().allocate_id().unwrap());
+        self.bytes.disk.lock().unwrap().staged.insert(id, bytes.to_vec());
+        let now = self.clock.now();
+        if let Some(old) = &old {
+            self.has_seen(old);
+        }
+        let node = self
+            .tree()
+            .transact(|tx| {
+                let mut node = match &old {
+                    Some(old) => (**old).clone(),
+                    None => {
+                        let empty = self.blank(place.clone(), Body::File(Content::Empty));
+                        (*tx.insert(empty)?).clone()
+                    }
+                };
+                node.body = Body::File(Content::Staged { id, base: None });
+                node.attr.size = bytes.len() as u64;
+                node.attr.mtime = now;
+                node.push.changed = now;
+                tx.put(node.clone())?;
+                Ok::<_, TreeError>(node)
+            })
+            .unwrap();
+        self.acknowledged.lock().unwrap().insert(node.ino, bytes.to_vec());
+        true
+    }
+
+    pub fn remove(&self, path: &str) -> bool {
+        let Some(node) = self.find(path).filter(|node| !node.is_root()) else { return false };
+        let empty = !self.tree().view(|tx| tx.has_children(node.ino)).unwrap();
+        if node.is_dir() && !(node.is_listed() && empty) {
+            return false;
+        }
+        tracing::debug!("program: remove {path} {:?}", node.ino);
+        self.has_seen(&node);
+        self.gone(&node)
+    }
+
+    fn gone(&self, node: &Node) -> bool {
+        self.acknowledged.lock().unwrap().remove(&node.ino);
+        self.tree().transact(|tx| tx.put(self.removed(node))).is_ok()
+    }
+
+    fn removed(&self, node: &Node) -> Node {
+        let mut node = node.clone();
+        node.local = None;
+        node.push.changed = self.clock.now();
+        node
+    }
+
+    /// rename(2) of files and directories, over existing files too.
+    pub fn rename(&self, from: &str, to: &str) -> bool {
+        let (Some(node), Some(place)) = (self.find(from), self.place(to)) else { return false };
+        if node.is_root() || to.starts_with(&format!("{from}/")) || from == to {
+            return false;
+        }
+        let over = self.find(to);
+        if over.as_ref().is_some_and(|over| !over.is_file() || !node.is_file()) {
+            return false;
+        }
+        tracing::debug!("program: rename {from} {:?} to {to}", node.ino);
+        if let Some(over) = &over {
+            self.has_seen(over);
+            self.acknowledged.lock().unwrap().remove(&over.ino);
+        }
+        self.tree()
+            .transact(|tx| {
+                if let Some(over) = &over {
+                    tx.put(self.removed(over))?;
+                }
+                let mut node = (*node).clone();
+                node.local = Some(place);
+                node.push.changed = self.clock.now();
+                tx.put(node)
+            })
+            .is_ok()
+    }
+
+    pub fn touch(&self, path: &str, secs: i64) -> bool {
+        let Some(node) = self.find(path).filter(|node| node.is_file()) else { return false };
+        let mut node = (*node).clone();
+        node.attr.mtime = crate::types::Time::from_secs(secs);
+        node.mtime_set = true;
+        node.push.changed = self.clock.now();
+        self.tree().transact(|tx| tx.put(node)).is_ok()
+    }
+}
