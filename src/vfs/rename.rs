@@ -1,0 +1,103 @@
+//! Renaming, also over something that exists.
+
+use std::sync::Arc;
+
+use super::lookup::child;
+use super::remove::empty;
+use super::{Result, Stop, Vfs, VfsError, live_dir, mark_moved, take_name, touch_dir};
+use crate::tree::{Node, Place, Tx};
+use crate::types::{Ino, Name, Time};
+
+/// What becomes of a node that has the new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameRule {
+    /// It is replaced (rename(2)).
+    Replace,
+    /// The rename fails (RENAME_NOREPLACE).
+    KeepTarget,
+}
+
+impl Vfs {
+    /// Gives a node another name, in one transaction with what the new name held.
+    pub async fn rename(
+        &self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        rule: RenameRule,
+    ) -> Result<()> {
+        self.writable()?;
+        let from = Place::new(from.0, Name::new(from.1)?);
+        let to = Place::new(to.0, self.storable(to.1)?);
+        let replaced = self.change(|tx| self.rename_in(tx, &from, &to, rule)).await?;
+        replaced.map_or(Ok(()), |node| self.let_go(&node))
+    }
+
+    /// The transaction; tells what was replaced.
+    fn rename_in(
+        &self,
+        tx: &mut Tx<'_>,
+        from: &Place,
+        to: &Place,
+        rule: RenameRule,
+    ) -> std::result::Result<Option<Arc<Node>>, Stop> {
+        live_dir(tx, from.parent)?;
+        live_dir(tx, to.parent)?;
+        let moved = child(tx, from.parent, &from.name)?.ok_or(VfsError::NotFound)?;
+        if moved.is_dir() && is_inside(tx, to.parent, moved.ino)? {
+            return Err(VfsError::IntoItself.into());
+        }
+        let now = self.clock.now();
+        let mut replaced = None;
+        match child(tx, to.parent, &to.name)? {
+            None => {}
+            Some(_) if rule == RenameRule::KeepTarget => return Err(VfsError::Exists.into()),
+            Some(_) if moved.local.as_ref() == Some(to) => return Ok(None),
+            // Another spelling of the same name: what changes is what readdir shows.
+            Some(target) if target.ino == moved.ino => {}
+            Some(target) => {
+                replaceable(tx, &moved, &target)?;
+                // Before the other node gets the name, which is unique.
+                take_name(tx, &target, now)?;
+                replaced = Some(target);
+            }
+        }
+        give_name(tx, &moved, from, to, now)?;
+        Ok(replaced)
+    }
+}
+
+fn give_name(tx: &mut Tx<'_>, moved: &Node, from: &Place, to: &Place, now: Time) -> Result<()> {
+    let mut node = Node { local: Some(to.clone()), ..moved.clone() };
+    mark_moved(&mut node, now);
+    tx.put(node)?;
+    touch_dir(tx, from.parent, now)?;
+    if to.parent != from.parent {
+        touch_dir(tx, to.parent, now)?;
+    }
+    Ok(())
+}
+
+/// Whether a directory is `above` or lies below it.
+fn is_inside(tx: &mut Tx<'_>, dir: Ino, above: Ino) -> Result<bool> {
+    let mut at = dir;
+    while at != Ino::ROOT {
+        if at == above {
+            return Ok(true);
+        }
+        match tx.node(at)?.as_ref().and_then(|node| node.local.as_ref()) {
+            Some(place) => at = place.parent,
+            None => return Ok(false),
+        }
+    }
+    Ok(above == Ino::ROOT)
+}
+
+/// Refuses what rename(2) refuses to replace.
+fn replaceable(tx: &mut Tx<'_>, moved: &Node, target: &Node) -> std::result::Result<(), Stop> {
+    match (moved.is_dir(), target.is_dir()) {
+        (true, false) => Err(VfsError::NotADirectory.into()),
+        (false, true) => Err(VfsError::IsADirectory.into()),
+        (true, true) => empty(tx, target),
+        (false, false) => Ok(()),
+    }
+}
