@@ -1,0 +1,228 @@
+//! Everything that a mount is told at its start, checked and typed.
+//!
+//! It goes from the launcher to the supervisor and from there to each `serve` over a pipe, as JSON:
+//! with the credential, so never through arguments, variables or files.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::credential_file::{CredentialError, FileCredentials};
+use crate::remote::{Credential, CredentialSource, Secret};
+use crate::server_url::ServerUrl;
+use crate::types::RemotePath;
+
+/// The longest configuration that is read, bytes.
+const MAX_SIZE: usize = 256 * 1024;
+
+/// What one mount is to be. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServeConfig {
+    pub server: ServerUrl,
+    pub credentials: CredentialConfig,
+    /// The login name, also when the password comes from a file: the state belongs to it.
+    pub login_name: String,
+    /// What of the user's files is mounted; made if missing.
+    #[serde(with = "remote_dir_text")]
+    pub remote_dir: RemotePath,
+    /// Without symlinks, as the kernel writes it.
+    #[serde(with = "crate::path_text")]
+    pub mountpoint: PathBuf,
+    /// Precious: unsent files and what is known of all others.
+    #[serde(with = "crate::path_text")]
+    pub state_dir: PathBuf,
+    /// Disposable: copies of what is on the server.
+    #[serde(with = "crate::path_text")]
+    pub cache_dir: PathBuf,
+    /// What the cache may take up, bytes.
+    pub cache_size: u64,
+    pub read_only: bool,
+    /// Owner of all files that nobody gave to somebody else.
+    pub uid: u32,
+    pub gid: u32,
+    /// Taken from the modes of files that come from the server.
+    pub umask: u32,
+    /// Lets other users in.
+    pub allow_other: bool,
+    pub allow_non_empty: bool,
+    /// How often the server is asked for changes while the mount is in use.
+    pub poll_interval: Duration,
+    /// More certificates to trust than the system's (PEM).
+    #[serde(with = "crate::path_text::optional")]
+    pub ca_file: Option<PathBuf>,
+    /// Speak http with other machines.
+    pub allow_http: bool,
+    pub log_level: LogLevel,
+    /// How long the end may take to send what is pending.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where the credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialConfig {
+    /// From a file, which is read anew when it changes.
+    File(#[serde(with = "crate::path_text")] PathBuf),
+    /// The password itself, for [`ServeConfig::login_name`].
+    Given(#[serde(with = "exposed")] Secret),
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl ServeConfig {
+    /// The credential, or the file that is asked for it before each request.
+    pub fn credential_source(&self) -> Result<Arc<dyn CredentialSource>, CredentialError> {
+        Ok(match &self.credentials {
+            CredentialConfig::File(path) => Arc::new(FileCredentials::open(path, &self.server)?),
+            CredentialConfig::Given(password) => Arc::new(Credential {
+                login_name: self.login_name.clone(),
+                app_password: password.clone(),
+            }),
+        })
+    }
+
+    /// How the supervisor mounts it.
+    pub fn mount_options(&self) -> mount_helper::Options {
+        mount_helper::Options {
+            source: self.source(),
+            read_only: self.read_only,
+            allow_other: self.allow_other,
+            max_read: None,
+        }
+    }
+
+    /// What `df` and `mount` show: `https://alice@cloud.example.com/Photos`.
+    fn source(&self) -> String {
+        let mut url = self.server.as_url().clone();
+        // Cannot fail for http and https.
+        let _ = url.set_username(&self.login_name);
+        let mut source = url.as_str().trim_end_matches('/').to_owned();
+        if !self.remote_dir.0.is_empty() {
+            source.push_str(&self.remote_dir.to_string());
+        }
+        source.retain(|character| !character.is_control());
+        source
+    }
+
+    /// As it goes over the pipe.
+    pub fn encode(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+        // Room for all of it from the start: growing would leave copies of the password behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_SIZE));
+        serde_json::to_writer(&mut *text, self)?;
+        Ok(text)
+    }
+
+    /// Reads what [`ServeConfig::encode`] wrote, up to the end of the stream.
+    pub fn decode(stream: impl Read) -> std::io::Result<Self> {
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_SIZE));
+        stream.take(MAX_SIZE as u64).read_to_end(&mut text)?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+}
+
+/// The one way in which a password is written out: into the pipe between our own processes.
+mod exposed {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(
+        secret: &Secret,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(Secret::new)
+    }
+}
+
+/// A remote directory as its names. They are UTF-8, as the server's are.
+mod remote_dir_text {
+    use serde::de::Error;
+
+    use super::*;
+    use crate::types::Name;
+
+    pub fn serialize<S: serde::Serializer>(
+        path: &RemotePath,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(path.0.iter().map(|name| name.as_str().unwrap_or_default()))
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<RemotePath, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        names
+            .into_iter()
+            .map(|name| Name::new(name.into_bytes()))
+            .collect::<Result<_, _>>()
+            .map(RemotePath)
+            .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+    use crate::types::Name;
+
+    pub(crate) fn example() -> ServeConfig {
+        ServeConfig {
+            server: "https://cloud.example.com".parse().unwrap(),
+            credentials: CredentialConfig::Given(Secret::new("hunter2")),
+            login_name: "alice@example.com".to_owned(),
+            remote_dir: RemotePath(vec![Name::new("Fotos \u{fc}".as_bytes()).unwrap()]),
+            mountpoint: std::ffi::OsString::from_vec(b"/m/\xff%".to_vec()).into(),
+            state_dir: "/state".into(),
+            cache_dir: "/cache".into(),
+            cache_size: 1 << 30,
+            read_only: false,
+            uid: 1000,
+            gid: 1000,
+            umask: 0o022,
+            allow_other: false,
+            allow_non_empty: false,
+            poll_interval: Duration::from_secs(5),
+            ca_file: Some("/ca.pem".into()),
+            allow_http: false,
+            log_level: LogLevel::Info,
+            shutdown_timeout: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_the_pipe() {
+        let config = example();
+        let text = config.encode().unwrap();
+        assert_eq!(ServeConfig::decode(&text[..]).unwrap(), config);
+    }
+
+    #[test]
+    fn the_password_does_not_show_in_debug_output_or_the_mount_table() {
+        let config = example();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(
+            config.mount_options().source,
+            "https://alice%40example.com@cloud.example.com/Fotos \u{fc}"
+        );
+    }
+}
