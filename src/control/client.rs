@@ -1,0 +1,111 @@
+//! The commands' end of the socket. Blocking: a command does one thing at a time.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::protocol::{self, Command, HEARTBEAT, MAX_LINE, Reply, Request};
+use super::{ControlError, FlushOutcome, Progress, Record, Result, Status};
+use crate::types::RemotePath;
+
+/// Silence for longer than this means that the daemon hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+const _: () = assert!(PATIENCE.as_secs() > 3 * HEARTBEAT.as_secs());
+
+/// A connection to a daemon.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the daemon of a mount.
+    pub fn connect(record: &Record) -> Result<Self> {
+        let stream = UnixStream::connect(&record.socket).map_err(|cause| match cause.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                ControlError::Gone(record.mountpoint.clone())
+            }
+            _ => ControlError::Io { path: record.socket.clone(), cause },
+        })?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .map_err(|cause| ControlError::Io { path: record.socket.clone(), cause })?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Asks how the mount stands.
+    pub fn status(&mut self) -> Result<Status> {
+        self.send(Command::Status)?;
+        match self.receive()? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits until the server has everything at and below the path.
+    pub fn flush(
+        &mut self,
+        below: &RemotePath,
+        timeout: Option<Duration>,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<FlushOutcome> {
+        self.send(Command::Flush {
+            path: protocol::encode_path(below),
+            timeout_ms: timeout.map(protocol::millis),
+        })?;
+        self.follow(on_progress)
+    }
+
+    /// Makes the daemon send what is pending, for `timeout` at most, and end.
+    pub fn shutdown(
+        &mut self,
+        timeout: Option<Duration>,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<FlushOutcome> {
+        self.send(Command::Shutdown { timeout_ms: timeout.map(protocol::millis) })?;
+        self.follow(on_progress)
+    }
+
+    fn follow(&mut self, mut on_progress: impl FnMut(Progress)) -> Result<FlushOutcome> {
+        loop {
+            match self.receive()? {
+                Reply::Progress(progress) => on_progress(progress),
+                Reply::Outcome(outcome) => return Ok(outcome),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    fn send(&mut self, command: Command) -> Result<()> {
+        let request = Request { version: protocol::VERSION, command };
+        let mut line =
+            serde_json::to_vec(&request).map_err(|e| ControlError::Protocol(e.to_string()))?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line).map_err(broken)
+    }
+
+    fn receive(&mut self) -> Result<Reply> {
+        let mut line = Vec::new();
+        // A status lists problems, of which there may be many.
+        let limit = 64 * MAX_LINE;
+        (&mut self.stream).take(limit).read_until(b'\n', &mut line).map_err(broken)?;
+        if line.last() != Some(&b'\n') {
+            return Err(ControlError::CutOff);
+        }
+        serde_json::from_slice(&line).map_err(|error| ControlError::Protocol(error.to_string()))
+    }
+}
+
+fn broken(cause: io::Error) -> ControlError {
+    match cause.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ControlError::Silent,
+        _ => ControlError::CutOff,
+    }
+}
+
+fn unexpected(reply: Reply) -> ControlError {
+    match reply {
+        Reply::Error(reason) => ControlError::Refused(reason),
+        _ => ControlError::Protocol("an answer to another question".to_owned()),
+    }
+}

@@ -1,0 +1,65 @@
+//! The control socket: how `ncfs status`, `flush` and `unmount` talk to a running daemon.
+//!
+//! Every mount has one Unix socket in a private directory of its user, and beside it a record that
+//! names the mount point, so that the commands find it (`registry`). One request and its replies
+//! are lines of JSON (`protocol`); who may ask is decided by the kernel's word on the peer, not by
+//! anything it says (`server`).
+//!
+//! Guarantees: only the user who runs the daemon, and root, are answered. A request is bounded in
+//! length and a slow reader holds up nobody else. `status` never waits for the network.
+//!
+//! A crash leaves the socket and the record behind. Nobody listens there any more, which is how they
+//! are recognised and removed by whoever comes next.
+
+mod client;
+mod error;
+mod protocol;
+mod registry;
+mod server;
+mod status;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+pub use client::Client;
+pub use error::ControlError;
+pub use protocol::{FlushOutcome, Progress};
+pub use registry::{Record, RuntimeDir, find, list};
+pub use server::Server;
+pub use status::{Problem, State, Status};
+
+use crate::types::RemotePath;
+
+/// The result of this room.
+pub type Result<T> = std::result::Result<T, ControlError>;
+
+/// What a running daemon does for the socket.
+#[async_trait]
+pub trait Daemon: Send + Sync + 'static {
+    /// How things stand. Answered from memory or disk, never from the network.
+    fn status(&self) -> Status;
+
+    /// Returns when everything at and below the path that was changed before the call is on the
+    /// server, when that is hopeless (what is left is blocked), or when `timeout` is over.
+    ///
+    /// The latest progress is kept in the channel; the future may be dropped at any time.
+    async fn flush(
+        &self,
+        below: RemotePath,
+        timeout: Option<Duration>,
+        progress: watch::Sender<Progress>,
+    ) -> FlushOutcome;
+
+    /// Ends the daemon: sends what is pending as [`Daemon::flush`] does, but no longer than
+    /// `timeout`, then returns what is left and goes on to unmount by itself.
+    ///
+    /// A second call while one is running may shorten it and gets the same outcome. The future may
+    /// be dropped; the daemon ends all the same.
+    async fn shutdown(
+        &self,
+        timeout: Option<Duration>,
+        progress: watch::Sender<Progress>,
+    ) -> FlushOutcome;
+}
