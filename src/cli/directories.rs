@@ -1,0 +1,162 @@
+//! Where a mount keeps its state and its cache.
+
+use std::path::{Path, PathBuf};
+
+use sha1::{Digest, Sha1};
+
+use crate::failure::{ExitCode, Failure};
+use crate::server_url::ServerUrl;
+use crate::types::RemotePath;
+
+/// Which account and directory something belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    pub server: &'a ServerUrl,
+    pub login_name: &'a str,
+    pub remote_dir: &'a RemotePath,
+}
+
+impl Account<'_> {
+    /// A name for a directory: readable first, then enough of a hash that two accounts never share
+    /// one. `cloud.example.com-alice-Photos-1f2e3d4c5b`.
+    fn slug(self) -> String {
+        let whole = format!("{}\0{}\0{}", self.server, self.login_name, self.remote_dir);
+        let hash: String =
+            Sha1::digest(whole).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let readable = format!("{}-{}{}", self.server.host(), self.login_name, self.remote_dir);
+        let readable: String = readable
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._@".contains(c) { c } else { '-' })
+            .take(80)
+            .collect();
+        format!("{}-{hash}", readable.trim_matches(['-', '.']))
+    }
+}
+
+/// The directory that was named, or that of this account below one of the user's standard
+/// directories (XDG Base Directory Specification). Absolute, and not below the mount point.
+pub fn choose(
+    named: Option<&Path>,
+    kind: Kind,
+    account: Account<'_>,
+    mountpoint: &Path,
+) -> Result<PathBuf, Failure> {
+    let path = match named {
+        Some(path) => std::path::absolute(path).map_err(|cause| {
+            let sentence = format!("{} cannot be used: {cause}", path.display());
+            Failure::new(ExitCode::State, sentence)
+        })?,
+        None => kind.base()?.join("ncfs").join(account.slug()),
+    };
+    let path = resolve_existing(&path);
+    if path.starts_with(mountpoint) {
+        let sentence = format!(
+            "the {} directory {} is below the mount point, where it would disappear; name another \
+             with {}",
+            kind.name(),
+            path.display(),
+            kind.option()
+        );
+        return Err(Failure::new(ExitCode::State, sentence));
+    }
+    Ok(path)
+}
+
+/// Which of the two directories.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    State,
+    Cache,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Cache => "cache",
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Self::State => "--state-dir",
+            Self::Cache => "--cache-dir",
+        }
+    }
+
+    fn base(self) -> Result<PathBuf, Failure> {
+        let (variable, below_home) = match self {
+            Self::State => ("XDG_STATE_HOME", ".local/state"),
+            Self::Cache => ("XDG_CACHE_HOME", ".cache"),
+        };
+        let absolute = |name| {
+            std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
+        };
+        absolute(variable)
+            .or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+            .ok_or_else(|| {
+                let sentence = format!(
+                    "there is no home directory (HOME is not set); name a {} directory with {}",
+                    self.name(),
+                    self.option()
+                );
+                Failure::new(ExitCode::State, sentence)
+            })
+    }
+}
+
+/// Resolves symlinks in what exists of the path, and appends the rest.
+fn resolve_existing(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let Ok(resolved) = ancestor.canonicalize()
+            && let Ok(rest) = path.strip_prefix(ancestor)
+        {
+            return if rest.as_os_str().is_empty() { resolved } else { resolved.join(rest) };
+        }
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Name;
+
+    fn server() -> ServerUrl {
+        "https://cloud.example.com:8443/nc".parse().unwrap()
+    }
+
+    #[test]
+    fn two_accounts_never_share_a_directory_and_a_name_cannot_leave_it() {
+        let server = server();
+        let root = RemotePath::root();
+        let photos = RemotePath(vec![Name::new(&b"Photos"[..]).unwrap()]);
+        let slug =
+            |login_name, remote_dir| Account { server: &server, login_name, remote_dir }.slug();
+        assert!(slug("alice", &photos).starts_with("cloud.example.com-8443-alice-Photos-"));
+        assert_ne!(slug("alice", &root), slug("alice", &photos));
+        assert_ne!(slug("a/b", &root), slug("a-b", &root));
+        for odd in ["../../etc", "..", "\u{fc}ber", &"x".repeat(300)] {
+            let slug = slug(odd, &root);
+            assert!(slug.len() < 128 && !slug.contains('/') && !slug.starts_with('.'), "{slug}");
+        }
+    }
+
+    #[test]
+    fn a_directory_below_the_mount_point_is_refused_also_through_a_symlink() {
+        let holder = tempfile::tempdir().unwrap();
+        let base = holder.path().canonicalize().unwrap();
+        let mountpoint = base.join("m");
+        std::fs::create_dir(&mountpoint).unwrap();
+        std::os::unix::fs::symlink(&mountpoint, base.join("link")).unwrap();
+        let server = server();
+        let remote_dir = RemotePath::root();
+        let account = Account { server: &server, login_name: "alice", remote_dir: &remote_dir };
+        let chosen = |path: &str| choose(Some(&base.join(path)), Kind::State, account, &mountpoint);
+        for below in ["m", "m/state", "link/new/state"] {
+            let failure = chosen(below).unwrap_err();
+            assert_eq!(failure.exit_code, ExitCode::State, "{below}");
+        }
+        assert_eq!(chosen("m-state").unwrap(), base.join("m-state"));
+    }
+}

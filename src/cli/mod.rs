@@ -1,0 +1,100 @@
+//! The commands: what the user types, what they read, and the exit codes.
+//!
+//! Every command ends in a [`Failure`] with one sentence on stderr, or in an exit code. What a command
+//! prints for programs goes to stdout, everything else to stderr.
+
+mod args;
+mod credentials;
+mod demo;
+mod directories;
+mod exit_codes;
+mod flush;
+mod inherited;
+mod mount;
+mod progress;
+mod quantity;
+mod serve;
+mod status;
+mod unmount;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use mount_helper::MountError;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogLevel;
+use crate::failure::{ExitCode, Failure};
+use crate::remote::Secret;
+use args::{Cli, Command};
+
+/// The program.
+pub fn main() -> std::process::ExitCode {
+    // Before anything can start a thread or a child.
+    let password = crate::supervise::process::take_secret_variable("NCFS_PASSWORD");
+    match dispatch(Cli::parse().command, password) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("ncfs: {failure}");
+            failure.exit_code.into()
+        }
+    }
+}
+
+fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::ExitCode, Failure> {
+    Ok(match command {
+        Command::Mount(args) => mount::run(*args, password)?.into(),
+        Command::Unmount(args) => unmount::run(&args)?.into(),
+        Command::Flush(args) => flush::run(&args)?.into(),
+        Command::Status(args) => status::run(&args)?.into(),
+        Command::Demo(args) => demo::run(&args)?,
+        Command::Supervise(args) => serve::supervise(&args)?.into(),
+        Command::Serve(args) => serve::serve(&args)?.into(),
+    })
+}
+
+/// Logs to stderr: ours at this level, what the libraries find worth a warning.
+fn start_logging(level: LogLevel) {
+    let ours = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let others = if level == LogLevel::Error { "error" } else { "warn" };
+    let filter = EnvFilter::new(format!("{others},ncfs={ours},mount_helper={ours}"));
+    // A second call, as in tests, keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+}
+
+/// The path of a mount without symlinks, also when it is dead.
+fn resolve_mount(path: &Path) -> Result<PathBuf, Failure> {
+    mount_helper::resolve(path).map_err(|error| match error {
+        MountError::Missing(path) => {
+            let sentence = format!("{} does not exist", path.display());
+            Failure::new(ExitCode::NotMounted, sentence)
+        }
+        error => error.into(),
+    })
+}
+
+/// Nobody answers for this mount point.
+fn not_mounted(path: &Path) -> Failure {
+    if mount_helper::is_mounted(path).unwrap_or(false) {
+        let sentence = format!(
+            "the daemon of {0} has ended; remove the dead mount with: ncfs unmount {0}",
+            path.display()
+        );
+        return Failure::new(ExitCode::NotMounted, sentence);
+    }
+    let sentence =
+        format!("nothing is mounted at {} by you; ncfs status lists your mounts", path.display());
+    Failure::new(ExitCode::NotMounted, sentence)
+}

@@ -1,0 +1,110 @@
+//! `ncfs mount`: from arguments to a checked configuration, then to the supervisor.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+
+use nix::unistd::{getegid, geteuid};
+
+use super::args::MountArgs;
+use super::directories::{Account, Kind, choose};
+use super::{credentials, inherited, start_logging};
+use crate::config::ServeConfig;
+use crate::failure::{ExitCode, Failure};
+use crate::remote::Secret;
+use crate::server_url::ServerUrl;
+use crate::supervise::{self, Launcher};
+use crate::types::{Name, RemotePath};
+
+pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failure> {
+    // The numbers that were inherited first, before anything opened here could get one of them.
+    let ready = args.ready_fd.map(|fd| inherited::take_file(fd, "--ready-fd")).transpose()?;
+    if args.ready_fd.is_some() && args.ready_fd == args.credentials_fd {
+        let sentence = "--ready-fd and --credentials-fd name the same descriptor";
+        return Err(Failure::new(ExitCode::Usage, sentence));
+    }
+    if let Err(error) = supervise::process::harden() {
+        let sentence = format!("the process cannot be protected: {error}");
+        return Err(Failure::new(ExitCode::Other, sentence));
+    }
+    let config = configure(&args, password)?;
+    let mut ready = Ready(ready);
+    if args.foreground {
+        start_logging(config.log_level);
+        return supervise::run(&config, &mut ready);
+    }
+    supervise::launch(&config)?;
+    ready.ready();
+    Ok(ExitCode::Success)
+}
+
+/// Checks all that can be checked without the server.
+fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, Failure> {
+    let usage = |sentence: String| Failure::new(ExitCode::Usage, sentence);
+    let server: ServerUrl = args
+        .url
+        .parse()
+        .map_err(|error| usage(format!("the server address cannot be used: {error}")))?;
+    if server.is_unprotected() && !args.allow_http {
+        return Err(usage(format!(
+            "{server} is not encrypted, the password could be read on the way; use https://, or \
+             --allow-http if you trust the network"
+        )));
+    }
+    let remote_dir = remote_dir(&args.remote_dir)
+        .map_err(|error| usage(format!("--remote-dir {}: {error}", args.remote_dir)))?;
+    let (login_name, credentials) = credentials::gather(args, password, &server)?;
+    let mountpoint = mount_helper::prepare(&args.mountpoint, args.allow_non_empty)?;
+
+    let account = Account { server: &server, login_name: &login_name, remote_dir: &remote_dir };
+    let directory =
+        |named: Option<&std::path::Path>, kind| choose(named, kind, account, &mountpoint);
+    let state_dir = directory(args.state_dir.as_deref(), Kind::State)?;
+    let cache_dir = directory(args.cache_dir.as_deref(), Kind::Cache)?;
+
+    let uid = args.uid.unwrap_or_else(|| geteuid().as_raw());
+    let for_another = geteuid().is_root() && uid != geteuid().as_raw();
+    Ok(ServeConfig {
+        credentials,
+        mountpoint,
+        state_dir,
+        cache_dir,
+        cache_size: args.cache_size,
+        read_only: args.read_only,
+        uid,
+        gid: args.gid.unwrap_or_else(|| getegid().as_raw()),
+        umask: args.umask,
+        allow_other: args.allow_other || for_another,
+        allow_non_empty: args.allow_non_empty,
+        poll_interval: args.poll_interval,
+        ca_file: credentials::ca_file(args.ca_file.as_deref())?,
+        allow_http: args.allow_http,
+        log_level: args.log_level,
+        shutdown_timeout: args.shutdown_timeout,
+        server,
+        login_name,
+        remote_dir,
+    })
+}
+
+fn remote_dir(text: &str) -> Result<RemotePath, crate::types::BadName> {
+    let names = text.split('/').filter(|name| !name.is_empty());
+    names.map(|name| Name::new(name.as_bytes())).collect::<Result<_, _>>().map(RemotePath)
+}
+
+/// Whoever gave us `--ready-fd`.
+struct Ready(Option<File>);
+
+impl Launcher for Ready {
+    fn ready(&mut self) {
+        if let Some(mut file) = self.0.take()
+            && let Err(error) = file.write_all(b"ready\n")
+        {
+            tracing::warn!(%error, "nobody reads what was given as --ready-fd");
+        }
+    }
+
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

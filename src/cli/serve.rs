@@ -1,0 +1,68 @@
+//! The two hidden commands: the supervisor in the background and the process that it starts.
+
+use std::os::unix::process::parent_id;
+
+use super::args::{ServeArgs, SuperviseArgs};
+use super::quantity::{files, size};
+use super::{inherited, start_logging};
+use crate::config::ServeConfig;
+use crate::daemon;
+use crate::failure::{ExitCode, Failure};
+use crate::supervise::{self, ReadySender};
+
+/// `ncfs supervise`, started by `ncfs mount`.
+pub fn supervise(args: &SuperviseArgs) -> Result<ExitCode, Failure> {
+    let config = inherited::take_file(args.config_fd, "--config-fd")?;
+    let link = inherited::take_file(args.link_fd, "--link-fd")?;
+    let config = protected(config)?;
+    start_logging(config.log_level);
+    supervise::supervise(&config, link)
+}
+
+/// `ncfs serve`, started by the supervisor.
+pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let fuse = inherited::take(args.fuse_fd, "--fuse-fd")?;
+    let config = inherited::take_file(args.config_fd, "--config-fd")?;
+    let link = inherited::take_file(args.link_fd, "--link-fd")?;
+    let config = protected(config)?;
+    start_logging(config.log_level);
+    let (state_dir, mountpoint) = (config.state_dir.clone(), config.mountpoint.clone());
+    let supervisor = parent_id();
+    // Two ends: the daemon owns one, and a failure of its start is told through the other.
+    let mut reporter = ReadySender::new(link.try_clone().map_err(unreadable)?);
+    let outcome = daemon::run(config, fuse, ReadySender::new(link));
+    if parent_id() != supervisor
+        && let Err(error) = mount_helper::unmount(&mountpoint, true)
+    {
+        tracing::warn!(%error, "the supervisor is gone, and the mount stays behind");
+    }
+    match outcome {
+        Ok(summary) if summary.files_left == 0 => Ok(ExitCode::Success),
+        Ok(summary) => {
+            let sentence = format!(
+                "{} ({}) could not be sent; kept in {}, sent at the next mount",
+                files(summary.files_left),
+                size(summary.bytes_left),
+                state_dir.display()
+            );
+            Err(Failure::new(ExitCode::Unsent, sentence))
+        }
+        Err(failure) => {
+            reporter.fail(&failure);
+            Ok(failure.exit_code)
+        }
+    }
+}
+
+/// The configuration holds the password, so this process closes itself first.
+fn protected(config: std::fs::File) -> Result<ServeConfig, Failure> {
+    supervise::process::harden().map_err(unreadable)?;
+    ServeConfig::decode(config).map_err(unreadable)
+}
+
+fn unreadable(cause: std::io::Error) -> Failure {
+    Failure::new(
+        ExitCode::Usage,
+        format_args!("this command is started by ncfs mount, not by hand: {cause}"),
+    )
+}

@@ -1,0 +1,292 @@
+//! Wires the rooms into a running mount.
+//!
+//! The order of the start: server, state, cache, recovery, engine, root listed, kernel. Nothing is
+//! answered to a program before recovery is done. The order of the end: what is pending is sent, the
+//! mount goes, everything is made durable. A crash in between loses nothing: the next start begins
+//! with recovery.
+
+mod control;
+mod drain;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::ServeConfig;
+use crate::content::{Bodies, BodyError, Cache, CacheError, Staging};
+use crate::control::{RuntimeDir, Server};
+use crate::failure::{ExitCode, Failure};
+use crate::fuse;
+use crate::remote::nextcloud::{ConnectConfig, NextcloudRemote, find_account};
+use crate::remote::{Quota, Remote};
+use crate::supervise::ReadySender;
+use crate::sync::{Engine, PullError, Rooms};
+use crate::tree::{Account, Tree, TreeError};
+use crate::types::ContentId;
+use crate::vfs::{Parts, Vfs, VfsOptions};
+
+use self::control::Controlled;
+use self::drain::Drain;
+
+/// How often everything is made to survive a power cut, asked for or not.
+const DURABLE_EVERY: Duration = Duration::from_secs(5);
+/// How often the server is asked how full the account is.
+const QUOTA_EVERY: Duration = Duration::from_secs(60);
+/// How long the kernel may take to end the session once the mount is gone.
+const UNMOUNT: Duration = Duration::from_secs(5);
+/// Threads that answer the kernel. Work that waits is done elsewhere.
+const FUSE_THREADS: usize = 4;
+
+/// What a daemon leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExitSummary {
+    /// Files and directories with changes that the server does not have.
+    pub files_left: u64,
+    /// Bytes of content of these.
+    pub bytes_left: u64,
+}
+
+/// Serves the file system behind `fuse` until it is unmounted or told to end.
+pub fn run(config: ServeConfig, fuse: OwnedFd, ready: ReadySender) -> Result<ExitSummary, Failure> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitCode::Other, error))?;
+    let summary = runtime.block_on(serve(&runtime, config, fuse, ready));
+    // Requests that still wait for the network are answered to nobody.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    summary
+}
+
+/// Every file that is open for writing needs a descriptor here, too.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
+}
+
+async fn serve(
+    runtime: &Runtime,
+    config: ServeConfig,
+    fuse: OwnedFd,
+    mut ready: ReadySender,
+) -> Result<ExitSummary, Failure> {
+    let remote = Arc::new(find_account_of(&config).await?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tree = Arc::new(open_state(&config, &remote)?);
+    // Not before it is known that the state may be used: nothing changes on the server for a mount
+    // that is refused.
+    remote.make_root().await?;
+    let unused = ContentId(tree.unused_id());
+    let cache = Cache::open(&config.cache_dir, tree.identity(), unused, config.cache_size)?;
+    let cache = Arc::new(cache);
+    let staging =
+        Staging::open(&config.state_dir).map_err(|error| Failure::new(ExitCode::State, error))?;
+    let bodies = Bodies::new(
+        Arc::clone(&tree),
+        Arc::clone(&cache),
+        staging,
+        remote.clone(),
+        Arc::clone(&clock),
+        runtime.handle().clone(),
+    );
+    for stray in bodies.recover().map_err(state_failed)? {
+        tracing::warn!(
+            "unsent content without a name was put into lost+found in the state directory: {} ({} \
+             bytes)",
+            stray.path.display(),
+            stray.size
+        );
+    }
+    let (events, received) = mpsc::unbounded_channel();
+    let rooms = Rooms {
+        tree: Arc::clone(&tree),
+        remote: remote.clone(),
+        contents: bodies.clone(),
+        clock: Arc::clone(&clock),
+        events,
+    };
+    let (quota, quota_seen) = watch::channel(None);
+    let engine = Arc::new(Engine::new(rooms));
+    let parts = Parts {
+        tree: Arc::clone(&tree),
+        bodies: Arc::clone(&bodies),
+        lister: engine.clone(),
+        names: remote.capabilities().names.clone(),
+        clock: Arc::clone(&clock),
+        quota: quota_seen.clone(),
+        options: VfsOptions {
+            uid: config.uid,
+            gid: config.gid,
+            umask: (config.umask & 0o777) as u16,
+            read_only: config.read_only,
+        },
+    };
+    // Gives a fresh root its owner, which what is listed inherits.
+    let vfs = Vfs::new(parts).map_err(|error| Failure::new(ExitCode::State, error))?;
+    engine.first_look().await?;
+    engine.start(config.poll_interval, config.read_only);
+    let quota_task = tokio::spawn(watch_quota(remote.clone(), quota));
+    let durable = tokio::spawn(keep_durable(Arc::clone(&bodies)));
+
+    let vfs = Arc::new(vfs);
+    let handle = runtime.handle().clone();
+    let served =
+        tokio::task::spawn_blocking(move || fuse::serve(fuse, vfs, received, handle, FUSE_THREADS));
+    let served = served.await.map_err(std::io::Error::other).and_then(|served| served);
+    let mut serving = served.map_err(|error| Failure::new(ExitCode::NoFuse, error))?;
+    let drain = Drain::new(Arc::clone(&engine), config.shutdown_timeout);
+    let controlled = Arc::new(Controlled::new(
+        &config,
+        Arc::clone(&tree),
+        Arc::clone(&engine),
+        Arc::clone(&cache),
+        quota_seen,
+        serving.watch_requests(),
+        drain.clone(),
+        clock,
+    ));
+    let directory = RuntimeDir::create()?;
+    let (mountpoint, state_dir) = (config.mountpoint.clone(), config.state_dir.clone());
+    let socket = Server::start(directory, mountpoint, state_dir, controlled)?;
+    tracing::info!("mounted {} for {}", remote.identity().origin, remote.identity().user_id);
+    ready.ready();
+
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut unmounted = false;
+    tokio::select! {
+        _ = terminate.recv() => drain.begin(None),
+        _ = interrupt.recv() => drain.begin(None),
+        () = drain.begun() => {}
+        ended = serving.ended() => {
+            if let Err(error) = ended {
+                tracing::debug!("the session ended: {error}");
+            }
+            unmounted = true;
+            drain.begin(None);
+        }
+    }
+    tracing::info!("ending: what is pending is sent first");
+    let hurry = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        () = drain.done() => {}
+        () = hurry => tracing::info!("told to hurry: what is not sent is kept"),
+    }
+    serving.stop();
+    if !unmounted {
+        ready.request_unmount();
+        if tokio::time::timeout(UNMOUNT, serving.ended()).await.is_err() {
+            tracing::debug!("the mount is still busy");
+        }
+    }
+    let left = engine.pending(None).map_err(state_failed)?;
+    socket.stop().await;
+    quota_task.abort();
+    durable.abort();
+    engine.stop();
+    let ended = tokio::task::spawn_blocking(move || {
+        bodies.sync_all()?;
+        cache.close()?;
+        Ok::<_, BodyError>(())
+    });
+    ended
+        .await
+        .map_err(std::io::Error::other)
+        .map_err(BodyError::Io)
+        .and_then(|ended| ended)
+        .map_err(state_failed)?;
+    Ok(ExitSummary { files_left: left.files, bytes_left: left.bytes })
+}
+
+async fn find_account_of(config: &ServeConfig) -> Result<NextcloudRemote, Failure> {
+    let address = ConnectConfig {
+        url: config.server.as_url().to_string(),
+        remote_dir: config.remote_dir.clone(),
+        ca_file: config.ca_file.clone(),
+        allow_http: config.allow_http,
+        user_agent: format!("ncfs/{}", env!("CARGO_PKG_VERSION")),
+    };
+    Ok(find_account(address, config.credential_source()?).await?)
+}
+
+fn open_state(config: &ServeConfig, remote: &NextcloudRemote) -> Result<Tree, Failure> {
+    let identity = remote.identity();
+    let account = Account {
+        origin: identity.origin.clone(),
+        user_id: identity.user_id.clone(),
+        remote_dir: config.remote_dir.clone(),
+    };
+    Tree::open(&config.state_dir, &account).map_err(|error| Failure::new(ExitCode::State, error))
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(ExitCode::Other, error))
+}
+
+fn state_failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ExitCode::State, error)
+}
+
+impl From<PullError> for Failure {
+    fn from(error: PullError) -> Self {
+        let code = match &error {
+            PullError::Tree(_) => ExitCode::State,
+            PullError::RootMissing | PullError::RootEmptied => ExitCode::RemoteDir,
+            PullError::Remote(_) | PullError::Unordered => ExitCode::Unreachable,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Self {
+        Self::new(ExitCode::State, error)
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::new(ExitCode::State, error)
+    }
+}
+
+/// Keeps what is known of the account's fullness fresh.
+async fn watch_quota(remote: Arc<NextcloudRemote>, quota: watch::Sender<Option<Quota>>) {
+    loop {
+        match remote.quota().await {
+            Ok(seen) => drop(quota.send_replace(Some(seen))),
+            Err(error) => tracing::debug!("quota: {error}"),
+        }
+        tokio::time::sleep(QUOTA_EVERY).await;
+    }
+}
+
+/// Makes everything survive a power cut, every few seconds.
+async fn keep_durable(bodies: Arc<Bodies>) {
+    loop {
+        tokio::time::sleep(DURABLE_EVERY).await;
+        let bodies = Arc::clone(&bodies);
+        match tokio::task::spawn_blocking(move || bodies.sync_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the state cannot be written to the disk: {error}"),
+            Err(error) => tracing::error!("syncing ended abnormally: {error}"),
+        }
+    }
+}
