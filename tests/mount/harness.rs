@@ -1,0 +1,341 @@
+//! A person with an account on a testcloud who mounts it with the real program.
+//!
+//! Whatever a test leaves behind, on failure too, is unmounted and removed when it is dropped.
+
+mod person;
+mod server;
+mod wait;
+
+use std::cell::{Ref, RefCell};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use ncfs::control::Status;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use testcloud::{Config, Testcloud};
+
+pub(crate) use self::person::for_both;
+pub use self::person::{as_an_ordinary_user, as_root};
+pub use self::server::local_tree;
+pub use self::wait::eventually;
+
+/// What a daemon may take up.
+const ANONYMOUS_KIB: u64 = 60 * 1024;
+
+/// The account, and its login name.
+pub const USER: &str = "alice";
+
+/// The program, where everybody may execute it: a target directory can be out of reach for others.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_ncfs"));
+        let directory = tempfile::Builder::new().prefix("ncfs-program-").tempdir().unwrap();
+        person::open_to_all(directory.path());
+        let path = directory.path().join("ncfs");
+        std::fs::hard_link(built, &path)
+            .or_else(|_| std::fs::copy(built, &path).map(drop))
+            .unwrap();
+        // Statics are never dropped, so the end of the process removes it.
+        person::remove_at_exit(directory.keep());
+        path
+    })
+}
+
+/// An account with an app password, and room for a mount.
+pub struct Fixture {
+    cloud: RefCell<Testcloud>,
+    pub password: String,
+    home: TempDir,
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        Self::on(Config::default())
+    }
+
+    /// A server that is configured otherwise; the account is added.
+    pub fn on(mut config: Config) -> Self {
+        config.listen = (own_address(), 0).into();
+        let cloud = Testcloud::start(config.user(USER, "login password")).unwrap();
+        let password = cloud.add_app_password(USER);
+        let home = tempfile::Builder::new().prefix("ncfs-test-").tempdir().unwrap();
+        let fixture = Self { cloud: RefCell::new(cloud), password, home };
+        std::fs::create_dir(fixture.path("mnt")).unwrap();
+        fixture.write_credentials(&fixture.password, 0o600);
+        fixture
+    }
+
+    /// The server; another client's hands on it.
+    pub fn cloud(&self) -> Ref<'_, Testcloud> {
+        self.cloud.borrow()
+    }
+
+    /// Kills the server: nobody listens at its address any more.
+    pub fn stop_server(&self) {
+        self.cloud.borrow_mut().stop();
+    }
+
+    pub fn restart_server(&self) {
+        self.cloud.borrow_mut().restart().unwrap();
+    }
+
+    /// Something beside the mount, on the disk.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().canonicalize().unwrap().join(name)
+    }
+
+    pub fn mountpoint(&self) -> PathBuf {
+        self.path("mnt")
+    }
+
+    pub fn write_credentials(&self, password: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let text = serde_json::json!({
+            "server": self.cloud().url(), "login_name": USER, "app_password": password,
+        });
+        let path = self.path("credentials.json");
+        std::fs::write(&path, text.to_string()).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    /// The program with nothing inherited that could steer it.
+    pub fn ncfs(&self) -> Command {
+        let mut command = Command::new(program());
+        command
+            .current_dir(self.home.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.home.path())
+            .env("NCFS_RUNTIME_DIR", self.path("run"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.ncfs().args(arguments).output().unwrap()
+    }
+
+    /// Tries to mount; the options come before the address.
+    pub fn try_mount(&self, options: &[&str]) -> Output {
+        self.try_mount_from(&self.cloud().url(), options)
+    }
+
+    /// Tries to mount what is at this address.
+    pub fn try_mount_from(&self, url: &str, options: &[&str]) -> Output {
+        let mut arguments = vec!["mount", "--credentials-file", "credentials.json"];
+        arguments.extend(["--state-dir", "state", "--cache-dir", "cache"]);
+        arguments.extend(["--poll-interval", "1s", "--log-level", "debug"]);
+        arguments.extend(options);
+        arguments.extend([url, "mnt"]);
+        // An option that is given twice is an error, so of the test's and ours one is left out.
+        self.run(&without_overridden(&arguments))
+    }
+
+    #[track_caller]
+    pub fn mount(&self) -> Mount<'_> {
+        self.mount_with(&[])
+    }
+
+    #[track_caller]
+    pub fn mount_with(&self, options: &[&str]) -> Mount<'_> {
+        let output = self.try_mount(options);
+        assert!(output.status.success(), "{output:?}\n{}", self.log());
+        self.mounted()
+    }
+
+    /// What a test mounted by itself.
+    pub fn mounted(&self) -> Mount<'_> {
+        assert!(self.is_mounted());
+        Mount { fixture: self }
+    }
+
+    /// What the mounts in the background have logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("state/ncfs.log")).unwrap_or_default()
+    }
+
+    /// Forgets what was fetched, as a new machine has it.
+    pub fn empty_cache(&self) {
+        std::fs::remove_dir_all(self.path("cache")).unwrap();
+    }
+
+    pub fn is_mounted(&self) -> bool {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let path = self.mountpoint();
+        mounts.lines().any(|line| line.split(' ').nth(1) == path.to_str())
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        // What a test did not unmount itself: it may have failed, and may have left it dead.
+        if self.is_mounted() {
+            let _ = self.run(&["unmount", "mnt", "--timeout", "1s"]);
+        }
+        while self.is_mounted() {
+            let mut detach = Command::new("fusermount3");
+            detach.arg("-uz").arg(self.mountpoint()).stderr(Stdio::null());
+            if !detach.status().is_ok_and(|status| status.success()) {
+                eprintln!("{} stays mounted", self.mountpoint().display());
+                return;
+            }
+        }
+        let log = self.log();
+        if std::thread::panicking() {
+            eprintln!("What ncfs logged:\n{log}");
+        }
+        if let Some(at) = log.find("panicked at").filter(|_| !std::thread::panicking()) {
+            let text: String = log[at..].chars().take(1000).collect();
+            panic!("the program is broken although nobody noticed: {text}");
+        }
+    }
+}
+
+/// A loopback address that no other server and no client uses, so that the port is still free when
+/// a stopped server comes back.
+fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 1 + COUNT.fetch_add(1, Ordering::Relaxed) % 250, high, low)
+}
+
+/// Drops the first of two options with the same name; all of them have one value or none.
+fn without_overridden<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < arguments.len() {
+        let again = arguments[at].starts_with("--") && arguments[at + 1..].contains(&arguments[at]);
+        if again {
+            at += 2;
+        } else {
+            kept.push(arguments[at]);
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// A mount. It ends by one of the methods, or with the fixture.
+#[derive(Clone, Copy)]
+pub struct Mount<'a> {
+    fixture: &'a Fixture,
+}
+
+impl Mount<'_> {
+    /// A path in the mount.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.fixture.mountpoint().join(name)
+    }
+
+    /// Waits until the server has everything.
+    #[track_caller]
+    pub fn flush(&self) {
+        let output = self.fixture.run(&["flush", "mnt", "--timeout", "60s"]);
+        assert!(output.status.success(), "{output:?}\n{}", self.fixture.log());
+        self.assert_is_small();
+    }
+
+    /// Checks that the daemon keeps within its memory, whatever it has just done.
+    #[track_caller]
+    fn assert_is_small(&self) {
+        let daemon = self.status().daemon_pid;
+        let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let kib: u64 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < ANONYMOUS_KIB, "{kib} KiB of anonymous memory");
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        let output = self.fixture.run(&["status", "mnt", "--json"]);
+        assert!(output.status.success(), "{output:?}\n{}", self.fixture.log());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Unmounts with everything sent.
+    #[track_caller]
+    pub fn unmount(self) {
+        let output = self.unmount_with(&[]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Unmounts as far as that goes.
+    #[track_caller]
+    pub fn unmount_with(self, options: &[&str]) -> Output {
+        let output = self.fixture.run(&[&["unmount", "mnt"], options].concat());
+        assert!(!self.fixture.is_mounted(), "{output:?}");
+        output
+    }
+
+    /// Ends the process that serves, in the middle of whatever it does, and waits until its mount
+    /// is gone.
+    #[track_caller]
+    pub fn kill(self) {
+        let daemon = Pid::from_raw(self.status().daemon_pid.cast_signed());
+        kill(daemon, Signal::SIGKILL).unwrap();
+        eventually("the supervisor unmounts", || !self.fixture.is_mounted());
+    }
+
+    /// The processes of the mount: who serves it, and who mounted it.
+    #[track_caller]
+    pub fn processes(&self) -> [i32; 2] {
+        let daemon = self.status().daemon_pid.cast_signed();
+        let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+        [daemon, parent.trim().parse().unwrap()]
+    }
+
+    /// Ends all processes of the mount, as the kernel does with a container that is out of memory.
+    /// The mount stays behind, dead.
+    #[track_caller]
+    pub fn kill_all(self) {
+        let [daemon, supervisor] = self.processes();
+        // The supervisor first, or it would unmount.
+        for pid in [supervisor, daemon] {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        // Attributes may be in the kernel still; this is always asked.
+        let answer = || nix::sys::statvfs::statvfs(&self.fixture.mountpoint());
+        eventually("the mount is dead", || answer() == Err(nix::errno::Errno::ENOTCONN));
+    }
+}
+
+/// Runs a program of the system to its end and gives its output; it must succeed.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Python, as whoever runs the test may start it: the first on the path can be in root's home.
+pub fn python() -> Command {
+    let path = std::env::var_os("PATH").unwrap();
+    let works = |program: &PathBuf| {
+        let tried = Command::new(program).args(["-c", "import sqlite3"]).output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let mut programs = std::env::split_paths(&path).map(|directory| directory.join("python3"));
+    Command::new(programs.find(works).expect("no python3 with sqlite3 on the path"))
+}
+
+/// Bytes without a pattern, others for another seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    use rand::{RngExt, SeedableRng};
+    let mut bytes = vec![0; length];
+    rand::rngs::SmallRng::seed_from_u64(seed).fill(&mut bytes[..]);
+    bytes
+}

@@ -1,0 +1,21 @@
+//! Whole-program tests: the real `ncfs` mounts a testcloud, and a test asserts what a person would
+//! notice, byte by byte, in the mount and on the server.
+//!
+//! They need root (for ordinary users the rights are dropped), `/dev/fuse` and `fusermount3`, and
+//! fail without them: `make test` sees to it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod commands;
+mod crash;
+mod everyday;
+mod faults;
+mod git;
+mod large;
+mod names;
+mod posix;
+mod programs;
+mod refusals;
+mod remote_changes;
