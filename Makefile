@@ -8,7 +8,7 @@
 
 .PHONY: demo test setup setup-test
 
-# For ncfs demo, such as: make demo ARGS="--exec 'ls -l \$$NCFS_DEMO_DIR'"
+# For ncfs demo, such as: make demo ARGS=/tmp/somewhere
 ARGS ?=
 
 demo: setup

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
@@ -25,7 +26,7 @@ use super::{
     Staging, StagingError,
 };
 use crate::clock::Clock;
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::tree::{Attr, Base, Body, Content, Node, Tree, TreeError};
 use crate::types::{ByteRange, ContentId, Ino, StagingId, Time};
 
@@ -100,6 +101,7 @@ pub struct Bodies {
     pub(super) cache: Arc<Cache>,
     pub(super) staging: Staging,
     pub(super) fetcher: Fetcher,
+    remote: Arc<dyn Remote>,
     clock: Arc<dyn Clock>,
     runtime: Handle,
     /// Of files that are open, or whose row is behind. A leaf lock.
@@ -136,12 +138,14 @@ impl Bodies {
         runtime: Handle,
     ) -> Arc<Self> {
         let origins: Arc<dyn Origins> = tree.clone();
-        let fetcher = Fetcher::new(remote, Arc::clone(&cache), origins, runtime.clone());
+        let fetcher =
+            Fetcher::new(Arc::clone(&remote), Arc::clone(&cache), origins, runtime.clone());
         Arc::new(Self {
             tree,
             cache,
             staging,
             fetcher,
+            remote,
             clock,
             runtime,
             live: Mutex::default(),
@@ -265,7 +269,12 @@ impl Bodies {
                         (ReadOutcome::Missing(_), Some(base)) => {
                             let reading =
                                 self.fetcher.read_staged(ino, base.content, &staged, range);
-                            return Ok(reading.await?);
+                            match reading.await {
+                                Err(FetchError::Stale | FetchError::Gone) => {
+                                    self.hydrate(ino, base.content, &staged).await?;
+                                }
+                                outcome => return Ok(outcome?),
+                            }
                         }
                         (ReadOutcome::Missing(_), None) => return Err(BodyError::Lost),
                     }
@@ -406,7 +415,13 @@ impl Bodies {
         content: ContentId,
         staged: &Arc<StagedFile>,
     ) -> Result<(), FetchError> {
-        self.fetcher.hydrate(ino, content, Arc::clone(staged)).await?;
+        match self.fetcher.hydrate(ino, content, Arc::clone(staged)).await {
+            Err(gone @ (FetchError::Stale | FetchError::Gone)) => {
+                self.hydrate_from_former(ino, content, staged, gone).await?;
+                self.fetcher.hydrate(ino, content, Arc::clone(staged)).await?;
+            }
+            hydrated => hydrated?,
+        }
         let noted = self.gated(ino, |_| {
             self.tree.transact(|tx| {
                 let Some(node) = tx.node(ino)? else { return Ok(()) };
@@ -419,6 +434,34 @@ impl Bodies {
             })
         });
         noted.map_err(|error: TreeError| FetchError::Io(Arc::new(std::io::Error::other(error))))
+    }
+
+    /// Brings what a partial staging file lacks from the former contents that the server keeps, after
+    /// somebody replaced the content that it was made on.
+    async fn hydrate_from_former(
+        &self,
+        ino: Ino,
+        content: ContentId,
+        staged: &Arc<StagedFile>,
+        gone: FetchError,
+    ) -> Result<(), FetchError> {
+        let node = self.tree.node(ino).ok().flatten();
+        let synced = node.as_ref().and_then(|node| node.synced.as_ref());
+        let Some(synced) = synced.filter(|synced| synced.content == content) else {
+            return Err(gone);
+        };
+        let mut body = match self.remote.read_former(&synced.version).await {
+            Ok(body) if body.range.len() == synced.version.size => body,
+            Ok(_) | Err(RemoteError::NotFound) => return Err(gone),
+            Err(error) => return Err(error.into()),
+        };
+        let mut offset = 0;
+        while let Some(bytes) = body.bytes.next().await {
+            let bytes = bytes?;
+            staged.fill(offset, &bytes)?;
+            offset += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     /// The node's attributes with the live size and mtime of its staging file.

@@ -160,11 +160,12 @@ async fn serve(
     let directory = RuntimeDir::create()?;
     let (mountpoint, state_dir) = (config.mountpoint.clone(), config.state_dir.clone());
     let socket = Server::start(directory, mountpoint, state_dir, controlled)?;
+    // Before anybody hears that it is ready, and may want it to end.
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
     tracing::info!("mounted {} for {}", remote.identity().origin, remote.identity().user_id);
     ready.ready();
 
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
     let mut unmounted = false;
     tokio::select! {
         _ = terminate.recv() => drain.begin(None),

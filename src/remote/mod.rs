@@ -174,6 +174,12 @@ pub trait Remote: Send + Sync + 'static {
         only: Option<&Etag>,
     ) -> Result<Body>;
 
+    /// Reads all of a former content of a file, if the server keeps such (FACTS 13).
+    /// [`RemoteError::NotFound`] if not.
+    async fn read_former(&self, _version: &Version) -> Result<Body> {
+        Err(RemoteError::NotFound)
+    }
+
     /// Stores a whole file. The name's content is either what it was or all of the source, but for
     /// a torn PUT of at most [`PLAIN_OVERWRITE_MAX`] bytes over an existing file (FACTS 0.2).
     /// A name that [`NameRules`] refuses can look taken: check it before.

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use ncfs::control::State;
 
-use crate::harness::{Fixture, Mount, USER, eventually, for_both, local_tree};
+use crate::harness::{Fixture, Mount, USER, eventually, for_both, local_tree, noise};
 
 for_both!(
     what_another_client_does_shows_up_within_two_intervals,
@@ -15,6 +16,7 @@ for_both!(
     a_file_deleted_elsewhere_and_changed_here_is_kept,
     an_open_file_keeps_its_content_when_another_client_replaces_it,
     equal_edits_are_no_conflict,
+    a_part_written_into_what_was_replaced_elsewhere_is_completed_from_its_former_content,
     a_conflict_inside_a_repository_does_not_break_it,
     a_mounted_directory_that_vanishes_or_is_emptied_deletes_nothing_here,
 );
@@ -103,6 +105,25 @@ fn when_both_sides_make_a_file_there_are_two_contents() {
     let mount = fixture.mount();
     edit_apart(&fixture, &mount, b"theirs, later", b"ours");
     assert_two_contents(&fixture, b"theirs, later", b"ours");
+}
+
+fn a_part_written_into_what_was_replaced_elsewhere_is_completed_from_its_former_content() {
+    let fixture = Fixture::new();
+    let base = noise(1, 300_000);
+    fixture.upload("/report.txt", &base);
+    // The server's tags are those of seconds: what comes next has another one.
+    std::thread::sleep(Duration::from_millis(2100));
+    let mount = fixture.mount();
+    fixture.stop_server();
+    let file = OpenOptions::new().write(true).open(mount.path("report.txt")).unwrap();
+    file.write_all_at(b"ours", 100).unwrap();
+    drop(file);
+    fixture.upload("/report.txt", b"theirs, later");
+    fixture.restart_server();
+    mount.flush();
+    let mut ours = base;
+    ours[100..104].copy_from_slice(b"ours");
+    assert_two_contents(&fixture, b"theirs, later", &ours);
 }
 
 fn equal_edits_are_no_conflict() {

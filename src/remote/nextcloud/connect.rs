@@ -136,7 +136,9 @@ pub async fn find_account(
         ocs::capabilities(&http, &address).await.map_err(|error| refused(&address, error))?;
     let id = user.id.as_bytes();
     let collection = |kind: &[u8]| address.collection(&[b"remote.php", b"dav", kind, id]);
-    let (Some(home), Some(uploads)) = (collection(b"files"), collection(b"uploads")) else {
+    let (Some(home), Some(uploads), Some(versions)) =
+        (collection(b"files"), collection(b"uploads"), collection(b"versions"))
+    else {
         let why = RemoteError::Protocol("a user id that is no name".into());
         return Err(ConnectError::Server(why));
     };
@@ -145,6 +147,7 @@ pub async fn find_account(
         home,
         remote_dir: config.remote_dir,
         uploads,
+        versions,
         identity: Identity {
             origin: address.origin(),
             user_id: user.id.clone(),

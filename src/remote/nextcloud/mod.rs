@@ -22,7 +22,7 @@ use super::{
     Body, Capabilities, Depth, Listing, Look, MoveIf, Quota, Remote, RemoteError, Result, Upload,
     Written, sendable_mtime,
 };
-use crate::types::{ByteRange, Etag, FileId, RemotePath};
+use crate::types::{ByteRange, Etag, FileId, Name, RemotePath, Version};
 use address::Address;
 
 /// One remote directory of one account on a Nextcloud.
@@ -34,6 +34,8 @@ pub struct NextcloudRemote {
     /// All files of the user, and what of them is mounted.
     home: Root,
     remote_dir: RemotePath,
+    /// Where former contents are.
+    versions: Root,
     /// Where the folders of chunked uploads are made.
     uploads: Root,
     identity: Identity,
@@ -103,6 +105,18 @@ impl Remote for NextcloudRemote {
             return Err(RemoteError::Conflict("it is a directory".into()));
         }
         Ok(body)
+    }
+
+    async fn read_former(&self, version: &Version) -> Result<Body> {
+        let Some(id) = &version.file_id else { return Err(RemoteError::NotFound) };
+        // Former contents are named by the file's id and their mtime.
+        let names = ["versions".into(), id.0.to_string(), version.mtime.to_string()];
+        let names: Vec<Name> = names
+            .into_iter()
+            .map(|name: String| Name::new(name.into_bytes()))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|bad| RemoteError::Protocol(format!("a file id: {bad}")))?;
+        get::get(&self.http, self.versions.url(&RemotePath(names)), None, None).await
     }
 
     async fn put(&self, path: &RemotePath, upload: Upload) -> Result<Written> {

@@ -285,29 +285,43 @@ impl Pusher {
     }
 
     async fn copy_aside(&self, ino: Ino, to: &Place, heir: Ino) -> Result<(), StepError> {
-        let (from, target, tag) = self.tree.view(|tx| {
-            let tag = tx.node(ino)?.and_then(|node| node.synced.as_ref()?.version.etag.clone());
-            Ok((tx.synced_path(ino)?, tx.remote_path(to)?, tag))
-        })?;
-        let (Some(from), Some(target)) = (from, target) else { return Err(StepError::Outdated) };
-        match self.remote.copy(&from, &target, tag.as_ref()).await {
+        let (node, from, target) =
+            self.tree.view(|tx| Ok((tx.node(ino)?, tx.synced_path(ino)?, tx.remote_path(to)?)))?;
+        let (Some(node), Some(from), Some(target)) = (node, from, target) else {
+            return Err(StepError::Outdated);
+        };
+        let Some(object) = &node.synced else { return Err(StepError::Outdated) };
+        if object.racy && !self.is_still(&node, object, &from).await? {
+            return Ok(());
+        }
+        match self.remote.copy(&from, &target, object.version.etag.as_ref()).await {
             Ok(()) => self.health.answered(),
             // The name is taken: by our own copy, when the answer to an earlier attempt was lost, or
-            // by somebody else's file. Without the short cut both end well: the object goes to
-            // the heir, and `ino` is uploaded as the new file that it is there.
+            // by somebody else's file.
             Err(RemoteError::PreconditionFailed { .. } | RemoteError::Exists) => {
-                self.contents.keep(ino).await?;
-                self.tree.transact(|tx| settle::handed_over(tx, ino, heir))?;
-                return Ok(());
+                return self.part_with(ino, heir).await;
             }
             Err(RemoteError::NotFound | RemoteError::Conflict(_)) => {
                 return Err(StepError::Outdated);
             }
             Err(error) => return Err(error.into()),
         }
-        let copy = self.remote.look(&target).await?;
-        self.tree
-            .transact(|tx| settle::copied_aside(tx, ino, to, copy.entry.version.clone(), heir))?;
+        let copy = self.remote.look(&target).await?.entry;
+        // A copy has the tag and times of what was copied, and no checksum (FACTS 6).
+        let expected = Version { file_id: None, checksum: None, ..object.version.clone() };
+        if copy.is_dir || !expected.agrees(&copy.version) {
+            // The object was changed under the same tag, or the copy since.
+            return self.part_with(ino, heir).await;
+        }
+        self.tree.transact(|tx| settle::copied_aside(tx, ino, to, copy.version.clone(), heir))?;
+        Ok(())
+    }
+
+    /// Without the short cut of a copy: the object goes to the heir, and `ino` is uploaded as the new
+    /// file that it is under its name here.
+    async fn part_with(&self, ino: Ino, heir: Ino) -> Result<(), StepError> {
+        self.contents.keep(ino).await?;
+        self.tree.transact(|tx| settle::handed_over(tx, ino, heir))?;
         Ok(())
     }
 
