@@ -16,7 +16,7 @@ pub struct Uploaded {
 }
 
 /// Makes the next walk come to a directory: its tag and those above it count as unknown.
-fn stale_parent(tx: &mut Tx<'_>, parent: Ino) -> Result<(), TreeError> {
+pub fn stale_parent(tx: &mut Tx<'_>, parent: Ino) -> Result<(), TreeError> {
     let mut at = Some(parent);
     while let Some(dir) = at {
         let Some(node) = tx.node(dir)? else { return Ok(()) };

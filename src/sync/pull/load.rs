@@ -170,6 +170,10 @@ impl Puller {
                     let Some(node) = tx.node(*ino)? else { continue };
                     let mut node = (*node).clone();
                     // One that was listed on its own meanwhile knows better.
+                    if unsettled.contains(path) {
+                        // Also one whose own listing said all: the walk has to come by.
+                        node.forget_tag();
+                    }
                     if let Body::Dir { listed: listed @ false, tag } = &mut node.body {
                         *listed = true;
                         *tag = new_tag.clone().filter(|_| !unsettled.contains(path));

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::health::Health;
 use super::overlap::Overlap;
-use super::{Event, ListError};
+use super::{Event, ListError, settle};
 use crate::clock::Clock;
 use crate::content::Contents;
 use crate::remote::{Remote, RemoteError};
@@ -213,6 +213,9 @@ impl Puller {
                 *tag = listed.tag.clone().filter(|_| whole);
             }
             tx.put(node)?;
+            if !whole {
+                settle::stale_parent(tx, dir)?;
+            }
             Ok::<_, TreeError>(())
         })?;
         if !whole {
