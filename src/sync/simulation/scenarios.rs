@@ -352,3 +352,37 @@ fn a_file_replaced_while_the_answer_to_its_creation_is_lost_is_no_conflict() {
         assert_eq!(files.into_iter().collect::<Vec<_>>(), [(path("f"), Some(b"two".to_vec()))]);
     });
 }
+
+#[test]
+fn an_installed_package_is_made_by_levels_and_its_temporary_files_never_arrive() {
+    let requests = requests_of(nothing, async |life| {
+        let program = &life.program;
+        for dir in ["env", "env/lib", "env/lib/pkg"] {
+            program.mkdir(dir);
+        }
+        for number in 0..30 {
+            let name = format!("env/lib/pkg/m{number}.py");
+            program.write(&format!("{name}.tmp"), name.as_bytes());
+            program.rename(&format!("{name}.tmp"), &name);
+        }
+    });
+    assert_eq!(requests[..3], ["MKCOL /env", "MKCOL /env/lib", "MKCOL /env/lib/pkg"]);
+    assert_eq!(requests.len(), 3 + 30, "{requests:?}");
+    assert!(requests[3..].iter().all(|put| put.starts_with("PUT ") && put.ends_with(".py")));
+}
+
+#[test]
+fn a_log_that_is_kept_open_is_sent_every_half_minute() {
+    let requests = requests_of(a_file, async |life| {
+        let tree = &life.program.bytes.tree;
+        let log = life.program.find("a").unwrap().ino;
+        let open = tree.pins().pin(log, crate::tree::PinKind::Writer);
+        for line in 0..24 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            life.program.write("a", format!("{line} lines").as_bytes());
+        }
+        drop(open);
+        life.program.write("a", b"closed");
+    });
+    assert!((4..=6).contains(&requests.len()), "in two minutes: {requests:?}");
+}
