@@ -374,6 +374,10 @@ impl Bodies {
             Ok::<_, BodyError>(())
         });
         if let Err(error) = committed {
+            if let (Basis::Taken, Some(content)) = (basis, base) {
+                // The row still names the cached file, and it may be the only copy.
+                self.cache.adopt(content, &self.staging.landing(id))?;
+            }
             prepared.discard()?;
             return Err(error);
         }
