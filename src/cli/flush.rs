@@ -4,13 +4,30 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::args::FlushArgs;
+use clap::Args;
+
+use super::args::exit_codes;
 use super::not_mounted;
 use super::progress::Display;
-use super::quantity::{files, size};
+use super::quantity::{files, parse_duration, size};
 use crate::control::{self, Client, FlushOutcome, Record};
 use crate::failure::{ExitCode, Failure};
 use crate::types::{Name, RemotePath};
+
+/// Wait until the server has what was changed.
+///
+/// Ends with exit code 7 if something is left when the time is over, or if it cannot be sent without
+/// you: ncfs status says why.
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub struct FlushArgs {
+    /// A file or directory in a mount; all your mounts without it
+    pub path: Option<PathBuf>,
+
+    /// How long to wait [default: as long as it takes]
+    #[arg(long, value_name = "TIME", env = "NCFS_TIMEOUT", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
 
 pub fn run(args: &FlushArgs) -> Result<ExitCode, Failure> {
     let targets = match &args.path {

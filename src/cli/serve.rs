@@ -2,13 +2,39 @@
 
 use std::os::unix::process::parent_id;
 
-use super::args::{ServeArgs, SuperviseArgs};
+use clap::Args;
+
 use super::quantity::{files, size};
 use super::{inherited, start_logging};
 use crate::config::ServeConfig;
 use crate::daemon;
 use crate::failure::{ExitCode, Failure};
 use crate::supervise::{self, ReadySender};
+
+/// What the launcher starts in the background.
+#[derive(Debug, Args)]
+pub struct SuperviseArgs {
+    /// From which the configuration is read
+    #[arg(long)]
+    pub config_fd: i32,
+    /// To which the outcome of the start is written
+    #[arg(long)]
+    pub link_fd: i32,
+}
+
+/// What the supervisor starts.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The mounted /dev/fuse
+    #[arg(long)]
+    pub fuse_fd: i32,
+    /// From which the configuration is read
+    #[arg(long)]
+    pub config_fd: i32,
+    /// To which the outcome of the start is written
+    #[arg(long)]
+    pub link_fd: i32,
+}
 
 /// `ncfs supervise`, started by `ncfs mount`.
 pub fn supervise(args: &SuperviseArgs) -> Result<ExitCode, Failure> {

@@ -1,6 +1,10 @@
 //! `ncfs status`: for people a block a mount, for programs JSON.
 
-use super::args::StatusArgs;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::exit_codes;
 use super::quantity::{files, size, time};
 use super::{not_mounted, resolve_mount};
 use crate::control::{self, Client, Record, State, Status};
@@ -8,6 +12,19 @@ use crate::failure::{ExitCode, Failure};
 
 /// More problems than this are counted only; the JSON has all.
 const SHOWN_PROBLEMS: usize = 20;
+
+/// Show how mounts stand: server, unsent changes, problems, cache, quota.
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub struct StatusArgs {
+    /// Where it is mounted; all your mounts without it
+    pub mountpoint: Option<PathBuf>,
+
+    /// Print JSON for programs: one object for a named mount, else an array of them. Sizes are bytes,
+    /// times whole seconds; fields are added, never changed
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.mountpoint {

@@ -1,11 +1,14 @@
 //! `ncfs unmount`: sends what is pending and unmounts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::UnmountArgs;
+use clap::Args;
+
+use super::args::exit_codes;
 use super::flush::left_over;
 use super::progress::Display;
+use super::quantity::parse_duration;
 use super::{not_mounted, resolve_mount};
 use crate::control::{self, Client, ControlError, Record};
 use crate::failure::{ExitCode, Failure};
@@ -13,6 +16,21 @@ use crate::supervise;
 
 /// How long the supervisor may take after the daemon has told what is left.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Send what is pending, then unmount.
+///
+/// What cannot be sent in time is counted (exit code 7), stays in the state directory and goes out
+/// at the next mount.
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub struct UnmountArgs {
+    /// Where it is mounted
+    pub mountpoint: PathBuf,
+
+    /// How long sending may take [default: as the mount was told with --shutdown-timeout]
+    #[arg(long, value_name = "TIME", env = "NCFS_TIMEOUT", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
 
 pub fn run(args: &UnmountArgs) -> Result<ExitCode, Failure> {
     let mountpoint = resolve_mount(&args.mountpoint)?;

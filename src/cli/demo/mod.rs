@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use clap::Args;
 use mount_helper::pass_to_child;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +21,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use testcloud::Testcloud;
 
-use super::args::DemoArgs;
+use super::args::exit_codes;
 use super::flush::{flush, left_over};
 use crate::control;
 use crate::failure::{ExitCode, Failure};
@@ -33,6 +34,23 @@ use crate::types::RemotePath;
 const USER: &str = "demo";
 /// How long the end may take. The server is on this machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Try it without a Nextcloud: a small server with sample files, mounted.
+///
+/// Everything that it makes is removed at its end.
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub struct DemoArgs {
+    /// Where to mount; made if missing
+    #[arg(env = "NCFS_DEMO_DIR", default_value = "./ncfs-demo")]
+    pub dir: PathBuf,
+
+    /// Run this through "sh -c" instead of waiting for Ctrl-C, and end with its exit code. It finds
+    /// NCFS_DEMO_DIR, NCFS_DEMO_URL (WebDAV address of the files), NCFS_DEMO_USER and
+    /// NCFS_DEMO_PASSWORD
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+}
 
 pub fn run(args: &DemoArgs) -> Result<std::process::ExitCode, Failure> {
     // Before the first thread, so that all of them leave the signals to us.

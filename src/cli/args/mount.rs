@@ -1,46 +1,14 @@
-//! The command line. Its help is the reference.
+//! The options of `ncfs mount`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
 
-use super::quantity::{parse_duration, parse_octal, parse_size};
+use super::exit_codes;
+use crate::cli::quantity::{parse_duration, parse_octal, parse_size};
 use crate::config::LogLevel;
-use crate::failure::ExitCode;
-
-/// Mount a Nextcloud as a directory.
-///
-/// What you read, write, rename and delete there works as on a local disk, also while the server is
-/// away, and reaches the server within seconds; what changes on the server shows up.
-#[derive(Debug, Parser)]
-#[command(name = "ncfs", version, after_help = exit_codes(), max_term_width = 100)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Mount(Box<MountArgs>),
-    Unmount(UnmountArgs),
-    Flush(FlushArgs),
-    Status(StatusArgs),
-    Demo(DemoArgs),
-    #[command(hide = true)]
-    Supervise(SuperviseArgs),
-    #[command(hide = true)]
-    Serve(ServeArgs),
-}
-
-fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in ExitCode::TABLE {
-        text.push_str(&format!("  {:>2}  {meaning}\n", code.number()));
-    }
-    text
-}
 
 const MOUNT_EXAMPLES: &str = "\
 Credentials:
@@ -227,119 +195,4 @@ pub struct MountArgs {
         help_heading = "Process"
     )]
     pub shutdown_timeout: Duration,
-}
-
-/// Send what is pending, then unmount.
-///
-/// What cannot be sent in time is counted (exit code 7), stays in the state directory and goes out
-/// at the next mount.
-#[derive(Debug, Args)]
-#[command(after_help = exit_codes())]
-pub struct UnmountArgs {
-    /// Where it is mounted
-    pub mountpoint: PathBuf,
-
-    /// How long sending may take [default: as the mount was told with --shutdown-timeout]
-    #[arg(long, value_name = "TIME", env = "NCFS_TIMEOUT", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
-}
-
-/// Wait until the server has what was changed.
-///
-/// Ends with exit code 7 if something is left when the time is over, or if it cannot be sent without
-/// you: ncfs status says why.
-#[derive(Debug, Args)]
-#[command(after_help = exit_codes())]
-pub struct FlushArgs {
-    /// A file or directory in a mount; all your mounts without it
-    pub path: Option<PathBuf>,
-
-    /// How long to wait [default: as long as it takes]
-    #[arg(long, value_name = "TIME", env = "NCFS_TIMEOUT", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
-}
-
-/// Show how mounts stand: server, unsent changes, problems, cache, quota.
-#[derive(Debug, Args)]
-#[command(after_help = exit_codes())]
-pub struct StatusArgs {
-    /// Where it is mounted; all your mounts without it
-    pub mountpoint: Option<PathBuf>,
-
-    /// Print JSON for programs: one object for a named mount, else an array of them. Sizes are bytes,
-    /// times whole seconds; fields are added, never changed
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Try it without a Nextcloud: a small server with sample files, mounted.
-///
-/// Everything that it makes is removed at its end.
-#[derive(Debug, Args)]
-#[command(after_help = exit_codes())]
-pub struct DemoArgs {
-    /// Where to mount; made if missing
-    #[arg(env = "NCFS_DEMO_DIR", default_value = "./ncfs-demo")]
-    pub dir: PathBuf,
-
-    /// Run this through "sh -c" instead of waiting for Ctrl-C, and end with its exit code. It finds
-    /// NCFS_DEMO_DIR, NCFS_DEMO_URL (WebDAV address of the files), NCFS_DEMO_USER and
-    /// NCFS_DEMO_PASSWORD
-    #[arg(long, value_name = "COMMAND")]
-    pub exec: Option<String>,
-}
-
-/// What the launcher starts in the background.
-#[derive(Debug, Args)]
-pub struct SuperviseArgs {
-    /// From which the configuration is read
-    #[arg(long)]
-    pub config_fd: i32,
-    /// To which the outcome of the start is written
-    #[arg(long)]
-    pub link_fd: i32,
-}
-
-/// What the supervisor starts.
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// The mounted /dev/fuse
-    #[arg(long)]
-    pub fuse_fd: i32,
-    /// From which the configuration is read
-    #[arg(long)]
-    pub config_fd: i32,
-    /// To which the outcome of the start is written
-    #[arg(long)]
-    pub link_fd: i32,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_option_of_mount_is_also_a_variable() {
-        let command = Cli::command();
-        let mount = command.find_subcommand("mount").unwrap();
-        for argument in mount.get_arguments().filter(|argument| argument.get_id() != "help") {
-            let variable = argument.get_env().unwrap_or_default().to_string_lossy();
-            let expected = format!("NCFS_{}", argument.get_id().as_str().to_uppercase());
-            assert_eq!(variable, expected);
-        }
-    }
-
-    #[test]
-    fn no_option_takes_a_password() {
-        let command = Cli::command();
-        let mount = command.find_subcommand("mount").unwrap();
-        assert!(mount.get_arguments().all(|argument| argument.get_id() != "password"));
-    }
 }

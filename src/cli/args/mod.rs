@@ -1,0 +1,77 @@
+//! The command line. Its help is the reference; what a command takes stands with the command.
+
+mod mount;
+
+use clap::{Parser, Subcommand};
+
+use super::demo::DemoArgs;
+use super::flush::FlushArgs;
+use super::serve::{ServeArgs, SuperviseArgs};
+use super::status::StatusArgs;
+use super::unmount::UnmountArgs;
+use crate::failure::ExitCode;
+
+pub use mount::MountArgs;
+
+/// Mount a Nextcloud as a directory.
+///
+/// What you read, write, rename and delete there works as on a local disk, also while the server is
+/// away, and reaches the server within seconds; what changes on the server shows up.
+#[derive(Debug, Parser)]
+#[command(name = "ncfs", version, after_help = exit_codes(), max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Mount(Box<MountArgs>),
+    Unmount(UnmountArgs),
+    Flush(FlushArgs),
+    Status(StatusArgs),
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+    #[command(hide = true)]
+    Serve(ServeArgs),
+}
+
+/// What every help ends with.
+pub fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for (code, meaning) in ExitCode::TABLE {
+        text.push_str(&format!("  {:>2}  {meaning}\n", code.number()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_mount_is_also_a_variable() {
+        let command = Cli::command();
+        let mount = command.find_subcommand("mount").unwrap();
+        for argument in mount.get_arguments().filter(|argument| argument.get_id() != "help") {
+            let variable = argument.get_env().unwrap_or_default().to_string_lossy();
+            let expected = format!("NCFS_{}", argument.get_id().as_str().to_uppercase());
+            assert_eq!(variable, expected);
+        }
+    }
+
+    #[test]
+    fn no_option_takes_a_password() {
+        let command = Cli::command();
+        let mount = command.find_subcommand("mount").unwrap();
+        assert!(mount.get_arguments().all(|argument| argument.get_id() != "password"));
+    }
+}
