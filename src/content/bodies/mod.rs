@@ -12,23 +12,23 @@
 //!
 //! Locks: the gate of a file comes before the tree's connection; neither is held across `.await`.
 
+mod read;
+mod write;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::staging::Stray;
 use super::{
-    Basis, Cache, CachedVersion, FetchError, Fetcher, Origin, Origins, ReadOutcome, StagedFile,
-    Staging, StagingError,
+    Cache, CachedVersion, FetchError, Fetcher, Origin, Origins, StagedFile, Staging, StagingError,
 };
 use crate::clock::Clock;
-use crate::remote::{Remote, RemoteError};
-use crate::tree::{Attr, Base, Body, Content, Node, Tree, TreeError};
-use crate::types::{ByteRange, ContentId, Ino, StagingId, Time};
+use crate::remote::Remote;
+use crate::tree::{Attr, Body, Content, Node, Tree, TreeError};
+use crate::types::{ContentId, Ino, StagingId, Time};
 
 /// Why bytes cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl From<FetchError> for BodyError {
 
 /// What is in use of one file.
 #[derive(Default)]
-pub(super) struct Live {
+pub(in crate::content) struct Live {
     /// The staging file, once it was opened.
     pub staged: Option<Arc<StagedFile>>,
     /// When the staging file was last written, if the row does not say so yet.
@@ -97,10 +97,10 @@ type Gate = Arc<Mutex<Live>>;
 
 /// The bytes of all nodes of one tree.
 pub struct Bodies {
-    pub(super) tree: Arc<Tree>,
-    pub(super) cache: Arc<Cache>,
-    pub(super) staging: Staging,
-    pub(super) fetcher: Fetcher,
+    pub(in crate::content) tree: Arc<Tree>,
+    pub(in crate::content) cache: Arc<Cache>,
+    pub(in crate::content) staging: Staging,
+    pub(in crate::content) fetcher: Fetcher,
     remote: Arc<dyn Remote>,
     clock: Arc<dyn Clock>,
     runtime: Handle,
@@ -191,13 +191,13 @@ impl Bodies {
         Ok(self.staging.strays(&known)?)
     }
 
-    pub(super) fn gate(&self, ino: Ino) -> Gate {
+    pub(in crate::content) fn gate(&self, ino: Ino) -> Gate {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(live.entry(ino).or_default())
     }
 
     /// Runs `act` under the file's gate, and forgets what is in use of a file that nobody uses.
-    pub(super) fn gated<T>(&self, ino: Ino, act: impl FnOnce(&mut Live) -> T) -> T {
+    pub(in crate::content) fn gated<T>(&self, ino: Ino, act: impl FnOnce(&mut Live) -> T) -> T {
         let gate = self.gate(ino);
         let mut guard = lock(&gate);
         let value = act(&mut guard);
@@ -213,14 +213,17 @@ impl Bodies {
         value
     }
 
-    pub(super) fn file_node(&self, ino: Ino) -> Result<(Arc<Node>, Content), BodyError> {
+    pub(in crate::content) fn file_node(
+        &self,
+        ino: Ino,
+    ) -> Result<(Arc<Node>, Content), BodyError> {
         let node = self.tree.node(ino)?.ok_or(BodyError::NotAFile)?;
         let content = node.content().cloned().ok_or(BodyError::NotAFile)?;
         Ok((node, content))
     }
 
     /// The open staging file of a node whose row names one.
-    pub(super) fn staged(
+    pub(in crate::content) fn staged(
         &self,
         live: &mut Live,
         id: StagingId,
@@ -234,238 +237,6 @@ impl Bodies {
                 Ok(staged)
             }
         }
-    }
-
-    /// Bytes of the file within `range`, clipped at its end. May wait for the network; when all is
-    /// here the future is ready at its first poll.
-    pub async fn read(&self, ino: Ino, range: ByteRange) -> Result<Bytes, BodyError> {
-        loop {
-            let (node, content) = self.file_node(ino)?;
-            match content {
-                Content::Empty => return Ok(Bytes::new()),
-                Content::Remote(content) => {
-                    let size = node.attr.size;
-                    if let Some(bytes) = self.fetcher.try_read(ino, content, size, range)? {
-                        return Ok(bytes);
-                    }
-                    match self.fetcher.read(ino, content, size, range).await {
-                        // Written to meanwhile: what is to be read is in staging now.
-                        Err(FetchError::Stale | FetchError::Gone)
-                            if self.file_node(ino)?.1 != Content::Remote(content) => {}
-                        outcome => return Ok(outcome?),
-                    }
-                }
-                Content::Staged { id, base } => {
-                    let staged = self.gated(ino, |live| self.staged(live, id, base.is_some()));
-                    let staged = match staged {
-                        // Uploaded meanwhile: what is to be read is in the cache now.
-                        Err(_) if self.file_node(ino)?.1 != (Content::Staged { id, base }) => {
-                            continue;
-                        }
-                        staged => staged?,
-                    };
-                    match (staged.read(range)?, base) {
-                        (ReadOutcome::Data(bytes), _) => return Ok(bytes),
-                        (ReadOutcome::Missing(_), Some(base)) => {
-                            let reading =
-                                self.fetcher.read_staged(ino, base.content, &staged, range);
-                            match reading.await {
-                                Err(FetchError::Stale | FetchError::Gone) => {
-                                    self.hydrate(ino, base.content, &staged).await?;
-                                }
-                                outcome => return Ok(outcome?),
-                            }
-                        }
-                        (ReadOutcome::Missing(_), None) => return Err(BodyError::Lost),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes; never waits for the network. The first write into a clean file commits one row
-    /// (staged, dirty), later ones none: size and mtime are live until [`Bodies::persist`].
-    pub fn write(self: &Arc<Self>, ino: Ino, offset: u64, data: &[u8]) -> Result<(), BodyError> {
-        self.gated(ino, |live| {
-            let now = self.clock.now();
-            let staged = self.stage(ino, live, Some(now))?;
-            staged.write(offset, data)?;
-            live.written = Some(now);
-            self.hydrate_in_background(ino, &staged)
-        })
-    }
-
-    /// Sets the size (0 drops all bytes), mtime and ctime; one committed row.
-    pub fn truncate(self: &Arc<Self>, ino: Ino, size: u64) -> Result<(), BodyError> {
-        self.gated(ino, |live| {
-            let now = self.clock.now();
-            if size == 0 {
-                return self.empty(ino, live, now);
-            }
-            let staged = self.stage(ino, live, Some(now))?;
-            staged.truncate(size)?;
-            live.written = Some(now);
-            self.persist_live(ino, live)?;
-            self.hydrate_in_background(ino, &staged)
-        })
-    }
-
-    fn empty(&self, ino: Ino, live: &mut Live, now: Time) -> Result<(), BodyError> {
-        let (_, content) = self.file_node(ino)?;
-        let dropped = match content {
-            Content::Staged { id, .. } => Some(id),
-            _ => None,
-        };
-        if let Some(id) = dropped {
-            self.retire(id)?;
-        }
-        self.tree.transact(|tx| {
-            let Some(node) = tx.node(ino)? else { return Ok(()) };
-            let mut node = (*node).clone();
-            node.body = Body::File(Content::Empty);
-            node.attr.size = 0;
-            node.attr.mtime = now;
-            node.attr.ctime = now;
-            node.push.changed = now;
-            tx.put(node)
-        })?;
-        live.staged = None;
-        live.written = None;
-        self.retired(dropped);
-        Ok(())
-    }
-
-    /// Makes sure that the file's bytes are in a staging file; `changed` is the time of a change that
-    /// follows, `None` when there is none.
-    pub(super) fn stage(
-        &self,
-        ino: Ino,
-        live: &mut Live,
-        changed: Option<Time>,
-    ) -> Result<Arc<StagedFile>, BodyError> {
-        let (node, content) = self.file_node(ino)?;
-        let base = match content {
-            Content::Staged { id, base } => return self.staged(live, id, base.is_some()),
-            Content::Empty => None,
-            Content::Remote(content) => Some(content).filter(|_| node.attr.size > 0),
-        };
-        let id = StagingId(self.tree.allocate_id()?);
-        let len = node.attr.size;
-        let basis = match base {
-            None => Basis::Empty,
-            Some(content) if self.cache.take(content, &self.staging.landing(id))? => Basis::Taken,
-            Some(_) => Basis::Partial { size: len, base_len: len },
-        };
-        let partial = match (basis, base) {
-            (Basis::Partial { .. }, Some(content)) => Some(Base { content, len }),
-            _ => None,
-        };
-        let prepared = self.staging.prepare(id, basis)?;
-        let committed = self.tree.transact(|tx| {
-            let node = tx.node(ino)?.ok_or(BodyError::NotAFile)?;
-            let mut node = (*node).clone();
-            node.body = Body::File(Content::Staged { id, base: partial });
-            if let Some(changed) = changed {
-                node.attr.mtime = changed;
-                node.attr.ctime = changed;
-                node.push.changed = changed;
-            }
-            tx.put(node)?;
-            Ok::<_, BodyError>(())
-        });
-        if let Err(error) = committed {
-            if let (Basis::Taken, Some(content)) = (basis, base) {
-                // The row still names the cached file, and it may be the only copy.
-                self.cache.adopt(content, &self.staging.landing(id))?;
-            }
-            prepared.discard()?;
-            return Err(error);
-        }
-        let staged = prepared.activate()?;
-        // Not later than the row's, which counts until something is written.
-        staged.set_mtime(changed.unwrap_or(node.attr.mtime.min(node.attr.ctime)))?;
-        live.staged = Some(Arc::clone(&staged));
-        live.kept = None;
-        Ok(staged)
-    }
-
-    /// Begins to bring what a partial staging file lacks, once for each file.
-    fn hydrate_in_background(
-        self: &Arc<Self>,
-        ino: Ino,
-        staged: &Arc<StagedFile>,
-    ) -> Result<(), BodyError> {
-        let Content::Staged { base: Some(base), .. } = self.file_node(ino)?.1 else {
-            return Ok(());
-        };
-        if !staged.begin_hydration() {
-            return Ok(());
-        }
-        let (bodies, staged) = (Arc::clone(self), Arc::clone(staged));
-        self.runtime.spawn(async move {
-            // The upload needs the rest in any case, and tells of what goes wrong.
-            if let Err(error) = bodies.hydrate(ino, base.content, &staged).await {
-                tracing::debug!(?ino, "bringing the rest of a changed file: {error}");
-            }
-            staged.end_hydration();
-        });
-        Ok(())
-    }
-
-    /// Makes a partial staging file whole, and notes that in its row.
-    pub(super) async fn hydrate(
-        &self,
-        ino: Ino,
-        content: ContentId,
-        staged: &Arc<StagedFile>,
-    ) -> Result<(), FetchError> {
-        match self.fetcher.hydrate(ino, content, Arc::clone(staged)).await {
-            Err(gone @ (FetchError::Stale | FetchError::Gone)) => {
-                self.hydrate_from_former(ino, content, staged, gone).await?;
-                self.fetcher.hydrate(ino, content, Arc::clone(staged)).await?;
-            }
-            hydrated => hydrated?,
-        }
-        let noted = self.gated(ino, |_| {
-            self.tree.transact(|tx| {
-                let Some(node) = tx.node(ino)? else { return Ok(()) };
-                let mut node = (*node).clone();
-                match &mut node.body {
-                    Body::File(Content::Staged { id, base }) if *id == staged.id() => *base = None,
-                    _ => return Ok(()),
-                }
-                tx.put(node)
-            })
-        });
-        noted.map_err(|error: TreeError| FetchError::Io(Arc::new(std::io::Error::other(error))))
-    }
-
-    /// Brings what a partial staging file lacks from the former contents that the server keeps, after
-    /// somebody replaced the content that it was made on.
-    async fn hydrate_from_former(
-        &self,
-        ino: Ino,
-        content: ContentId,
-        staged: &Arc<StagedFile>,
-        gone: FetchError,
-    ) -> Result<(), FetchError> {
-        let node = self.tree.node(ino).ok().flatten();
-        let synced = node.as_ref().and_then(|node| node.synced.as_ref());
-        let Some(synced) = synced.filter(|synced| synced.content == content) else {
-            return Err(gone);
-        };
-        let mut body = match self.remote.read_former(&synced.version).await {
-            Ok(body) if body.range.len() == synced.version.size => body,
-            Ok(_) | Err(RemoteError::NotFound) => return Err(gone),
-            Err(error) => return Err(error.into()),
-        };
-        let mut offset = 0;
-        while let Some(bytes) = body.bytes.next().await {
-            let bytes = bytes?;
-            staged.fill(offset, &bytes)?;
-            offset += bytes.len() as u64;
-        }
-        Ok(())
     }
 
     /// The node's attributes with the live size and mtime of its staging file.
@@ -494,7 +265,11 @@ impl Bodies {
         self.gated(ino, |live| self.persist_live(ino, live))
     }
 
-    pub(super) fn persist_live(&self, ino: Ino, live: &mut Live) -> Result<(), BodyError> {
+    pub(in crate::content) fn persist_live(
+        &self,
+        ino: Ino,
+        live: &mut Live,
+    ) -> Result<(), BodyError> {
         let Some(written) = live.written else { return Ok(()) };
         let size = live.staged.as_ref().map(|staged| staged.size());
         self.tree.transact(|tx| {
@@ -605,24 +380,24 @@ impl Bodies {
         }
     }
 
-    pub(super) fn forget_content(&self, content: ContentId) {
+    pub(in crate::content) fn forget_content(&self, content: ContentId) {
         if let Err(error) = self.cache.forget(content) {
             tracing::debug!("a cached file stays for now: {error}");
         }
     }
 
-    pub(super) fn retire(&self, id: StagingId) -> std::io::Result<()> {
+    pub(in crate::content) fn retire(&self, id: StagingId) -> std::io::Result<()> {
         match self.staging.retire(id) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             retired => retired,
         }
     }
 
-    pub(super) fn retired(&self, id: Option<StagingId>) {
+    pub(in crate::content) fn retired(&self, id: Option<StagingId>) {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(id);
     }
 }
 
-pub(super) fn lock(gate: &Mutex<Live>) -> MutexGuard<'_, Live> {
+pub(in crate::content) fn lock(gate: &Mutex<Live>) -> MutexGuard<'_, Live> {
     gate.lock().unwrap_or_else(PoisonError::into_inner)
 }

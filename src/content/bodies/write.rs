@@ -1,0 +1,116 @@
+//! Changing bytes: into a staging file, whatever held them before.
+
+use std::sync::Arc;
+
+use super::{Bodies, BodyError, Live};
+use crate::content::{Basis, StagedFile};
+use crate::tree::{Base, Body, Content};
+use crate::types::{Ino, StagingId, Time};
+
+impl Bodies {
+    /// Writes; never waits for the network. The first write into a clean file commits one row
+    /// (staged, dirty), later ones none: size and mtime are live until [`Bodies::persist`].
+    pub fn write(self: &Arc<Self>, ino: Ino, offset: u64, data: &[u8]) -> Result<(), BodyError> {
+        self.gated(ino, |live| {
+            let now = self.clock.now();
+            let staged = self.stage(ino, live, Some(now))?;
+            staged.write(offset, data)?;
+            live.written = Some(now);
+            self.hydrate_in_background(ino, &staged)
+        })
+    }
+
+    /// Sets the size (0 drops all bytes), mtime and ctime; one committed row.
+    pub fn truncate(self: &Arc<Self>, ino: Ino, size: u64) -> Result<(), BodyError> {
+        self.gated(ino, |live| {
+            let now = self.clock.now();
+            if size == 0 {
+                return self.empty(ino, live, now);
+            }
+            let staged = self.stage(ino, live, Some(now))?;
+            staged.truncate(size)?;
+            live.written = Some(now);
+            self.persist_live(ino, live)?;
+            self.hydrate_in_background(ino, &staged)
+        })
+    }
+
+    fn empty(&self, ino: Ino, live: &mut Live, now: Time) -> Result<(), BodyError> {
+        let (_, content) = self.file_node(ino)?;
+        let dropped = match content {
+            Content::Staged { id, .. } => Some(id),
+            _ => None,
+        };
+        if let Some(id) = dropped {
+            self.retire(id)?;
+        }
+        self.tree.transact(|tx| {
+            let Some(node) = tx.node(ino)? else { return Ok(()) };
+            let mut node = (*node).clone();
+            node.body = Body::File(Content::Empty);
+            node.attr.size = 0;
+            node.attr.mtime = now;
+            node.attr.ctime = now;
+            node.push.changed = now;
+            tx.put(node)
+        })?;
+        live.staged = None;
+        live.written = None;
+        self.retired(dropped);
+        Ok(())
+    }
+
+    /// Makes sure that the file's bytes are in a staging file; `changed` is the time of a change that
+    /// follows, `None` when there is none.
+    pub(in crate::content) fn stage(
+        &self,
+        ino: Ino,
+        live: &mut Live,
+        changed: Option<Time>,
+    ) -> Result<Arc<StagedFile>, BodyError> {
+        let (node, content) = self.file_node(ino)?;
+        let base = match content {
+            Content::Staged { id, base } => return self.staged(live, id, base.is_some()),
+            Content::Empty => None,
+            Content::Remote(content) => Some(content).filter(|_| node.attr.size > 0),
+        };
+        let id = StagingId(self.tree.allocate_id()?);
+        let len = node.attr.size;
+        let basis = match base {
+            None => Basis::Empty,
+            Some(content) if self.cache.take(content, &self.staging.landing(id))? => Basis::Taken,
+            Some(_) => Basis::Partial { size: len, base_len: len },
+        };
+        let partial = match (basis, base) {
+            (Basis::Partial { .. }, Some(content)) => Some(Base { content, len }),
+            _ => None,
+        };
+        let prepared = self.staging.prepare(id, basis)?;
+        let committed = self.tree.transact(|tx| {
+            let node = tx.node(ino)?.ok_or(BodyError::NotAFile)?;
+            let mut node = (*node).clone();
+            node.body = Body::File(Content::Staged { id, base: partial });
+            if let Some(changed) = changed {
+                node.attr.mtime = changed;
+                node.attr.ctime = changed;
+                node.push.changed = changed;
+            }
+            tx.put(node)?;
+            Ok::<_, BodyError>(())
+        });
+        if let Err(error) = committed {
+            if let (Basis::Taken, Some(content)) = (basis, base) {
+                // The row still names the cached file, and it may be the only copy.
+                self.cache.adopt(content, &self.staging.landing(id))?;
+            }
+            prepared.discard()?;
+            return Err(error);
+        }
+        let staged = prepared.activate()?;
+        // Not later than the row's, which counts until something is written.
+        staged.set_mtime(changed.unwrap_or(node.attr.mtime.min(node.attr.ctime)))?;
+        live.staged = Some(Arc::clone(&staged));
+        live.kept = None;
+        Ok(staged)
+    }
+}
