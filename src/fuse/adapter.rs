@@ -185,6 +185,7 @@ impl Filesystem for Adapter {
         let rule = match flags {
             flags if flags.is_empty() => RenameRule::Replace,
             RenameFlags::RENAME_NOREPLACE => RenameRule::KeepTarget,
+            RenameFlags::RENAME_EXCHANGE => RenameRule::Exchange,
             _ => return reply.error(Errno::EINVAL),
         };
         let vfs = Arc::clone(&self.vfs);

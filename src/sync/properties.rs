@@ -21,6 +21,7 @@ enum Op {
     Write(Vec<u8>),
     Remove(Vec<u8>),
     Rename(Vec<u8>, Vec<u8>),
+    Exchange(Vec<u8>, Vec<u8>),
     /// The server gets one node's next step.
     Push(u8),
 }
@@ -35,6 +36,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => path().prop_map(Op::Write),
         2 => path().prop_map(Op::Remove),
         4 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
+        2 => (path(), path()).prop_map(|(one, other)| Op::Exchange(one, other)),
         1 => any::<u8>().prop_map(Op::Push),
     ];
     prop::collection::vec(op, 1..40)
@@ -103,6 +105,7 @@ impl World {
                 }
             }
             Op::Rename(from, to) => self.rename(from, to),
+            Op::Exchange(one, other) => self.exchange(one, other),
             Op::MakeDir(_) => {}
             Op::Push(which) => {
                 let dirty = self.tree.view(|tx| tx.dirty()).unwrap();
@@ -127,6 +130,20 @@ impl World {
             self.put(Node { local: None, ..(*over).clone() });
         }
         self.put(Node { local: Some(place), ..(*node).clone() });
+    }
+
+    /// RENAME_EXCHANGE: of nodes of whatever kind, neither inside the other.
+    fn exchange(&mut self, one: &[u8], other: &[u8]) {
+        let (Some(first), Some(second)) = (self.find(one), self.find(other)) else { return };
+        if one.starts_with(other) || other.starts_with(one) {
+            return;
+        }
+        let exchanged = self.tree.transact(|tx| {
+            tx.put_detached(Node { local: None, ..(*first).clone() })?;
+            tx.put(Node { local: first.local.clone(), ..(*second).clone() })?;
+            tx.put(Node { local: second.local.clone(), ..(*first).clone() })
+        });
+        exchanged.unwrap();
     }
 
     fn insert(&mut self, place: Place, body: Body) {

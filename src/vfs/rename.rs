@@ -1,4 +1,4 @@
-//! Renaming, also over something that exists.
+//! Renaming, also over something that exists, and the exchange of two names.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub enum RenameRule {
     Replace,
     /// The rename fails (RENAME_NOREPLACE).
     KeepTarget,
+    /// It gets the old name (RENAME_EXCHANGE); it must be there.
+    Exchange,
 }
 
 impl Vfs {
@@ -27,6 +29,10 @@ impl Vfs {
     ) -> Result<()> {
         self.writable()?;
         let from = Place::new(from.0, Name::new(from.1)?);
+        if rule == RenameRule::Exchange {
+            let to = Place::new(to.0, Name::new(to.1)?);
+            return self.change(|tx| self.exchange_in(tx, &from, &to)).await;
+        }
         let to = Place::new(to.0, self.storable(to.1)?);
         let replaced = self.change(|tx| self.rename_in(tx, &from, &to, rule)).await?;
         replaced.map_or(Ok(()), |node| self.let_go(&node))
@@ -61,15 +67,50 @@ impl Vfs {
                 replaced = Some(target);
             }
         }
-        give_name(tx, &moved, from, to, now)?;
+        give_name(tx, &moved, to, now)?;
+        touch_dirs(tx, from, to, now)?;
         Ok(replaced)
+    }
+
+    /// The transaction of an exchange. Each gets the other's name as it is shown: no spelling changes.
+    fn exchange_in(
+        &self,
+        tx: &mut Tx<'_>,
+        from: &Place,
+        to: &Place,
+    ) -> std::result::Result<(), Stop> {
+        live_dir(tx, from.parent)?;
+        live_dir(tx, to.parent)?;
+        let one = child(tx, from.parent, &from.name)?.ok_or(VfsError::NotFound)?;
+        let other = child(tx, to.parent, &to.name)?.ok_or(VfsError::NotFound)?;
+        if one.ino == other.ino {
+            return Ok(());
+        }
+        for (node, into) in [(&one, to.parent), (&other, from.parent)] {
+            if node.is_dir() && is_inside(tx, into, node.ino)? {
+                return Err(VfsError::IntoItself.into());
+            }
+        }
+        let (Some(first), Some(second)) = (&one.local, &other.local) else {
+            return Err(VfsError::Stale.into());
+        };
+        let now = self.clock.now();
+        // Names are unique: one of the two is nowhere for a moment.
+        tx.put_detached(Node { local: None, ..(*one).clone() })?;
+        give_name(tx, &other, first, now)?;
+        give_name(tx, &one, second, now)?;
+        touch_dirs(tx, first, second, now)?;
+        Ok(())
     }
 }
 
-fn give_name(tx: &mut Tx<'_>, moved: &Node, from: &Place, to: &Place, now: Time) -> Result<()> {
+fn give_name(tx: &mut Tx<'_>, moved: &Node, to: &Place, now: Time) -> Result<()> {
     let mut node = Node { local: Some(to.clone()), ..moved.clone() };
     mark_moved(&mut node, now);
-    tx.put(node)?;
+    Ok(tx.put(node)?)
+}
+
+fn touch_dirs(tx: &mut Tx<'_>, from: &Place, to: &Place, now: Time) -> Result<()> {
     touch_dir(tx, from.parent, now)?;
     if to.parent != from.parent {
         touch_dir(tx, to.parent, now)?;

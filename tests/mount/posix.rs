@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::mman::{MapFlags, MsFlags, ProtFlags, mmap, msync, munmap};
 use nix::sys::statvfs::statvfs;
 
@@ -23,6 +24,7 @@ for_both!(
     what_does_not_fit_into_the_quota_is_kept_and_told,
     a_read_only_mount_refuses_every_change,
     renames_do_as_they_say,
+    names_are_exchanged_whatever_has_them,
     a_part_of_a_file_that_is_not_here_is_written,
 );
 
@@ -319,6 +321,61 @@ fn renames_do_as_they_say() {
         expected.map(|(name, text)| (name.to_owned(), text.map(|t| t.as_bytes().to_vec()))).into();
     assert_eq!(fixture.server_tree("/"), expected);
     assert_eq!(local_tree(&fixture.mountpoint()), expected);
+}
+
+fn names_are_exchanged_whatever_has_them() {
+    let fixture = Fixture::new();
+    for name in ["a.txt", "b.txt", "one/x.txt", "two/below/y.txt", "dir/z.txt"] {
+        fixture.upload(&format!("/{name}"), name.as_bytes());
+    }
+    let id = |name: &str| fixture.cloud().tree(USER)[name].id;
+    let (a, b, one) = (id("/a.txt"), id("/b.txt"), id("/one"));
+    let mount = fixture.mount();
+    fs::write(mount.path("file"), "behind a link").unwrap();
+    symlink("file", mount.path("link")).unwrap();
+    let exchange = |one: &str, other: &str| {
+        let (one, other) = (mount.path(one), mount.path(other));
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE)
+    };
+    assert_eq!(exchange("a.txt", "missing"), Err(nix::errno::Errno::ENOENT));
+    assert_eq!(exchange("two", "two/below/y.txt"), Err(nix::errno::Errno::EINVAL));
+    assert_eq!(exchange("two/below/y.txt", "two"), Err(nix::errno::Errno::EINVAL));
+    exchange("a.txt", "b.txt").unwrap();
+    exchange("one", "two").unwrap();
+    exchange("dir/z.txt", "dir").unwrap_err();
+    exchange("dir", "one/below/y.txt").unwrap();
+    exchange("file", "link").unwrap();
+    assert_eq!(fs::read_link(mount.path("file")).unwrap().to_str(), Some("file"));
+    mount.flush();
+    let expected = [
+        ("a.txt", Some("b.txt")),
+        ("b.txt", Some("a.txt")),
+        ("dir", Some("two/below/y.txt")),
+        ("link", Some("behind a link")),
+        ("one", None),
+        ("one/below", None),
+        ("one/below/y.txt", None),
+        ("one/below/y.txt/z.txt", Some("dir/z.txt")),
+        ("two", None),
+        ("two/x.txt", Some("one/x.txt")),
+    ];
+    let mut expected: BTreeMap<_, _> =
+        expected.map(|(name, text)| (name.to_owned(), text.map(|t| t.as_bytes().to_vec()))).into();
+    assert_eq!(fixture.server_tree("/"), expected);
+    assert_eq!((id("/b.txt"), id("/a.txt"), id("/two")), (a, b, one), "the objects move along");
+    fs::remove_file(mount.path("file")).unwrap();
+    mount.unmount();
+    let mount = fixture.mount();
+    assert_eq!(local_tree(&fixture.mountpoint()), expected);
+    // A new version is put in the place of the old one at once, and the object keeps the name.
+    fs::write(mount.path("a.new"), "new").unwrap();
+    let (new, old) = (mount.path("a.new"), mount.path("a.txt"));
+    renameat2(AT_FDCWD, &new, AT_FDCWD, &old, RenameFlags::RENAME_EXCHANGE).unwrap();
+    fs::remove_file(&new).unwrap();
+    mount.flush();
+    expected.insert("a.txt".into(), Some(b"new".to_vec()));
+    assert_eq!(fixture.server_tree("/"), expected);
+    assert_eq!(id("/a.txt"), b);
 }
 
 fn a_part_of_a_file_that_is_not_here_is_written() {

@@ -211,7 +211,7 @@ async fn act(program: &Program, rng: &mut StdRng, number: &mut u32) {
         *number += 1;
         format!("local {number} {}", "x".repeat(*number as usize % 7)).into_bytes()
     };
-    match rng.random_range(0..11) {
+    match rng.random_range(0..13) {
         0 | 1 => drop(program.mkdir(&path)),
         2..=4 => drop(program.write(&path, &token())),
         5 => drop(program.remove(&path)),
@@ -238,6 +238,7 @@ async fn act(program: &Program, rng: &mut StdRng, number: &mut u32) {
                 }
             }
         }
+        10 | 11 => drop(program.exchange(&path, &some_path(rng))),
         _ => drop(program.touch(&path, rng.random_range(1_600_000_000..1_600_000_005))),
     }
 }

@@ -297,6 +297,28 @@ impl Program {
             .is_ok()
     }
 
+    /// renameat2(2) with RENAME_EXCHANGE, of whatever two nodes.
+    pub fn exchange(&self, one: &str, other: &str) -> bool {
+        let (Some(first), Some(second)) = (self.find(one), self.find(other)) else { return false };
+        let inside = |inner: &str, outer: &str| inner.starts_with(&format!("{outer}/"));
+        if first.ino == second.ino || inside(one, other) || inside(other, one) {
+            return false;
+        }
+        tracing::debug!("program: exchange {one} {:?} and {other} {:?}", first.ino, second.ino);
+        let now = self.clock.now();
+        self.tree()
+            .transact(|tx| {
+                tx.put_detached(Node { local: None, ..(*first).clone() })?;
+                for (node, place) in [(&second, &first.local), (&first, &second.local)] {
+                    let mut node = Node { local: place.clone(), ..(**node).clone() };
+                    node.push.changed = now;
+                    tx.put(node)?;
+                }
+                Ok::<_, TreeError>(())
+            })
+            .is_ok()
+    }
+
     pub fn touch(&self, path: &str, secs: i64) -> bool {
         let Some(node) = self.find(path).filter(|node| node.is_file()) else { return false };
         let mut node = (*node).clone();

@@ -144,14 +144,42 @@ fn two_swapped_names_are_three_moves() {
     let prepare = |program: &Program| {
         a_file(program);
         program.write("b", b"two");
+        program.mkdir("d");
+        program.write("d/f", b"three");
     };
-    let requests = requests_of(prepare, async |life| {
+    let by_renames = requests_of(prepare, async |life| {
         life.program.rename("a", "t");
         life.program.rename("b", "a");
         life.program.rename("t", "b");
     });
-    assert_eq!(requests.len(), 3, "{requests:?}");
-    assert!(requests.iter().all(|request| request.starts_with("MOVE")), "{requests:?}");
+    let of_files = requests_of(prepare, async |life| assert!(life.program.exchange("a", "b")));
+    let of_kinds = requests_of(prepare, async |life| assert!(life.program.exchange("a", "d")));
+    for requests in [by_renames, of_files, of_kinds] {
+        assert_eq!(requests.len(), 3, "{requests:?}");
+        assert!(requests.iter().all(|request| request.starts_with("MOVE")), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_version_that_is_exchanged_for_the_old_one_is_one_upload_and_keeps_the_object() {
+    let requests = requests_of(a_file, async |life| {
+        life.program.write("a.new", b"two");
+        assert!(life.program.exchange("a.new", "a"));
+        life.program.remove("a.new");
+    });
+    assert_eq!(requests, ["PUT /a"]);
+}
+
+#[test]
+fn an_exchange_and_back_is_nothing() {
+    let prepare = |program: &Program| {
+        a_file(program);
+        program.write("b", b"two");
+    };
+    let requests = requests_of(prepare, async |life| {
+        assert!(life.program.exchange("a", "b") && life.program.exchange("a", "b"));
+    });
+    assert!(requests.is_empty(), "{requests:?}");
 }
 
 #[test]

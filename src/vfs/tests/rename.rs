@@ -131,3 +131,71 @@ fn a_rename_there_and_back_leaves_nothing_to_do() {
     world.rename("b", "a").unwrap();
     assert!(!world.node(ino).unwrap().is_dirty());
 }
+
+fn exchange(world: &World, from: (Ino, &str), to: (Ino, &str)) -> std::result::Result<(), i32> {
+    let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
+    now(world.vfs.rename(from, to, RenameRule::Exchange)).map_err(|error| error.errno())
+}
+
+#[test]
+fn an_exchange_gives_each_the_others_name_whatever_they_are() {
+    for one in KINDS {
+        for other in KINDS {
+            let world = world();
+            let dir = world.dir(Ino::ROOT, "dir");
+            let first = make(&world, one, "one");
+            let second = make(&world, other, "other");
+            if second.is_some() {
+                let into = ((Ino::ROOT, &b"other"[..]), (dir, &b"there"[..]));
+                now(world.vfs.rename(into.0, into.1, RenameRule::Replace)).unwrap();
+            }
+            let done = exchange(&world, (Ino::ROOT, "one"), (dir, "there"));
+            if first.is_none() || second.is_none() {
+                assert_eq!(done, Err(libc::ENOENT), "{one} and {other}");
+                assert_eq!(world.find(Ino::ROOT, "one"), first);
+                assert_eq!(world.find(dir, "there"), second);
+            } else {
+                assert_eq!(done, Ok(()), "{one} and {other}");
+                assert_eq!(world.find(Ino::ROOT, "one"), second);
+                assert_eq!(world.find(dir, "there"), first);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exchange_of_a_directory_with_what_is_in_it_is_refused() {
+    let world = world();
+    let a = world.dir(Ino::ROOT, "a");
+    let b = world.dir(a, "b");
+    world.file(b, "c");
+    let refused = Err(libc::EINVAL);
+    assert_eq!(exchange(&world, (Ino::ROOT, "a"), (b, "c")), refused);
+    assert_eq!(exchange(&world, (b, "c"), (Ino::ROOT, "a")), refused);
+    assert_eq!(exchange(&world, (a, "b"), (Ino::ROOT, "a")), refused);
+    assert_eq!(exchange(&world, (Ino::ROOT, "a"), (Ino::ROOT, "a")), Ok(()));
+}
+
+#[test]
+fn an_exchange_keeps_both_objects_known_and_is_forgotten_when_it_is_undone() {
+    let world = world();
+    let (a, b) =
+        (remote_file(&world.tree, Ino::ROOT, "a"), remote_dir(&world.tree, Ino::ROOT, "b"));
+    exchange(&world, (Ino::ROOT, "a"), (Ino::ROOT, "b")).unwrap();
+    for ino in [a, b] {
+        let node = world.node(ino).unwrap();
+        assert!(node.is_dirty() && node.synced.is_some());
+    }
+    exchange(&world, (Ino::ROOT, "b"), (Ino::ROOT, "a")).unwrap();
+    assert!([a, b].iter().all(|ino| !world.node(*ino).unwrap().is_dirty()));
+}
+
+#[test]
+fn an_exchange_of_nodes_that_only_this_machine_has_keeps_their_rows() {
+    let world = world();
+    let one = make(&world, "symlink", "one");
+    let other = make(&world, "file", "other");
+    exchange(&world, (Ino::ROOT, "one"), (Ino::ROOT, "other")).unwrap();
+    assert_eq!((world.find(Ino::ROOT, "one"), world.find(Ino::ROOT, "other")), (other, one));
+    assert_eq!(world.names(Ino::ROOT, 10).len(), 4);
+}
