@@ -52,6 +52,7 @@ pub mod cache;
 mod extents;
 pub mod fetch;
 mod freeze;
+mod local_copy;
 pub mod staging;
 #[cfg(test)]
 pub mod testing;
@@ -61,4 +62,6 @@ pub use cache::{Cache, CacheError, CachedVersion};
 pub use extents::Extents;
 pub use fetch::{FetchError, Fetcher, Origin, Origins};
 pub use freeze::{Contents, ContentsError, Frozen};
-pub use staging::{Basis, Prepared, ReadOutcome, StagedFile, StagedSource, Staging, StagingError};
+pub use staging::{
+    Allocation, Basis, Prepared, ReadOutcome, Seek, StagedFile, StagedSource, Staging, StagingError,
+};

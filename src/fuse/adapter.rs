@@ -1,9 +1,8 @@
 //! Each request of the kernel as a call of the file system.
 //!
-//! What does not exist is answered with ENOSYS. The kernel then falls back by itself (`lseek`,
-//! `copy_file_range`, `poll`), or tells programs EOPNOTSUPP without asking again (extended
-//! attributes, which it would look for at every write, and `fallocate`, for which glibc then writes
-//! zeros).
+//! What does not exist is answered with ENOSYS. The kernel then falls back by itself (`poll`), or
+//! tells programs EOPNOTSUPP without asking again (extended attributes, which it would look for at
+//! every write).
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,12 +27,17 @@ use super::replies::{
     answer_opened, answer_statfs,
 };
 use crate::types::FileHandle;
-use crate::vfs::{Caller, OpenMode, RenameRule, SetAttr, Vfs, VfsError};
+use crate::vfs::{
+    Caller, OpenMode, RenameRule, Seek, SetAttr, Vfs, VfsError, allocation_from_flags,
+};
 
 /// Entries per request of plain and of full reading: what fits into 4 KiB, the buffer of most
 /// kernels, so that few are read for nothing.
 const ENTRIES: usize = 100;
 const FULL_ENTRIES: usize = 32;
+
+/// Bytes of one copying request at most: the reply has 32 bits for what was copied.
+const COPIED_AT_ONCE: u64 = 1 << 30;
 
 pub(super) struct Adapter {
     vfs: Arc<Vfs>,
@@ -350,6 +354,70 @@ impl Filesystem for Adapter {
         self.dispatch.now(span, reply, || Ok(self.vfs.statfs()), answer_statfs);
     }
 
+    fn fallocate(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        fh: Fh,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let span = span("fallocate", request, ino(node));
+        let work = || {
+            let how = allocation_from_flags(mode)?;
+            self.vfs.allocate(handle(fh), offset, length, how)
+        };
+        self.dispatch.now(span, reply, work, answer_done);
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        fh: Fh,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let span = span("lseek", request, ino(node));
+        let work = || {
+            let what = match whence {
+                libc::SEEK_DATA => Seek::Data,
+                libc::SEEK_HOLE => Seek::Hole,
+                // The kernel knows the others by itself.
+                _ => return Err(VfsError::Invalid("what is looked for")),
+            };
+            self.vfs.seek(handle(fh), offset, what)
+        };
+        // Sizes are within the range of offsets.
+        self.dispatch.now(span, reply, work, |reply, found| reply.offset(found.cast_signed()));
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        from: INodeNo,
+        from_fh: Fh,
+        from_offset: u64,
+        _to: INodeNo,
+        to_fh: Fh,
+        to_offset: u64,
+        length: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let vfs = Arc::clone(&self.vfs);
+        let span = span("copy_file_range", request, ino(from));
+        let (source, target) = ((handle(from_fh), from_offset), (handle(to_fh), to_offset));
+        let length = length.min(COPIED_AT_ONCE);
+        let work = async move { vfs.copy(source, target, length).await };
+        // Not more than was asked for.
+        self.dispatch
+            .later(span, READING, reply, work, |reply, copied| reply.written(copied as u32));
+    }
+
     // What follows does not exist. fuser would say the same, and log each time that it did.
 
     fn setxattr(
@@ -400,30 +468,6 @@ impl Filesystem for Adapter {
         _: PollEvents,
         _: PollFlags,
         reply: ReplyPoll,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fallocate(&self, _: &Request, _: INodeNo, _: Fh, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn lseek(&self, _: &Request, _: INodeNo, _: Fh, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn copy_file_range(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: Fh,
-        _: u64,
-        _: INodeNo,
-        _: Fh,
-        _: u64,
-        _: u64,
-        _: CopyFileRangeFlags,
-        reply: ReplyWrite,
     ) {
         reply.error(Errno::ENOSYS);
     }

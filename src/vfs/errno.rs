@@ -25,6 +25,8 @@ impl VfsError {
             Self::IntoItself | Self::Invalid(_) => libc::EINVAL,
             Self::IsASymlink => libc::ELOOP,
             Self::NotPermitted(_) => libc::EPERM,
+            Self::NotSupported(_) => libc::EOPNOTSUPP,
+            Self::NoSuchOffset => libc::ENXIO,
             Self::TooBig => libc::EFBIG,
             Self::BadHandle => libc::EBADF,
             Self::ReadOnly => libc::EROFS,
@@ -90,6 +92,8 @@ fn disk(error: &io::Error) -> i32 {
             errno @ (libc::ENOSPC
             | libc::EDQUOT
             | libc::EFBIG
+            // fallocate, where the file system of the state directory does not know it.
+            | libc::EOPNOTSUPP
             | libc::ENOMEM
             | libc::EMFILE
             | libc::ENFILE),

@@ -33,6 +33,12 @@ pub enum VfsError {
     /// Never, whoever asks: hard links, device nodes.
     #[error("not supported: {0}")]
     NotPermitted(&'static str),
+    /// Not here, though elsewhere on Linux: programs do it another way.
+    #[error("not supported: {0}")]
+    NotSupported(&'static str),
+    /// lseek(2) for data or a hole: there is none from there on.
+    #[error("nothing of this kind up to the end of the file")]
+    NoSuchOffset,
     #[error("larger than a file can be")]
     TooBig,
     /// The handle is unknown, or was not opened for this.

@@ -76,6 +76,12 @@ impl Handles {
         }
     }
 
+    /// Whether somebody has the file open for reading and writing, without which nobody can store
+    /// to a mapping of it; a mapping keeps its handle open.
+    pub fn may_be_mapped(&self, ino: Ino) -> bool {
+        self.table().values().any(|open| open.ino == ino && open.access == Access::ReadWrite)
+    }
+
     /// The directory behind a handle.
     pub fn directory(&self, handle: FileHandle) -> Result<Ino> {
         match self.table().get(&handle) {

@@ -5,9 +5,9 @@
 //!
 //! - A change is one transaction of the tree, and the call returns after its commit: what a program
 //!   was told survives the death of the process.
-//! - Only [`Lister::list`] and [`Bodies::read`] wait for the network, so only what is `async` here can
+//! - Only [`Lister::list`], [`Bodies::read`] and [`Bodies::copy`] wait for the network, so only what is `async` here can
 //!   wait for it: looking up, creating, renaming or removing a name in a directory that nobody has
-//!   listed yet, and reading bytes that are not here. Everything else is answered from the tree and
+//!   listed yet, and reading or copying bytes that are not here. Everything else is answered from the tree and
 //!   the disk. An `async` function that needs neither is ready at its first poll.
 //! - An absent name means something only in a listed directory; elsewhere it is listed first. A name
 //!   that is in the tree is answered in any case.
@@ -35,7 +35,8 @@
 //! connection of the tree comes before the counts of [`crate::tree::Pins`], which may be changed
 //! inside a transaction. Nothing is held across `.await`.
 //!
-//! A future of this room may be dropped at any `.await`: until then nothing has been changed.
+//! A future of this room may be dropped at any `.await`: until then nothing has been changed, but for
+//! [`Vfs::copy`], which may have copied a part.
 
 mod attr;
 mod create;
@@ -47,6 +48,7 @@ mod handles;
 mod lookup;
 mod names;
 mod pages;
+mod range;
 mod remove;
 mod rename;
 mod statfs;
@@ -63,6 +65,7 @@ pub use dir::DirEntry;
 pub use error::VfsError;
 pub use file::{OpenMode, Opened};
 pub use lookup::Entry;
+pub use range::{Allocation, Seek, allocation_from_flags};
 pub use rename::RenameRule;
 pub use statfs::StatFs;
 

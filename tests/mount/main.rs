@@ -17,5 +17,6 @@ mod large;
 mod names;
 mod posix;
 mod programs;
+mod ranges;
 mod refusals;
 mod remote_changes;

@@ -12,6 +12,7 @@
 //!
 //! Locks: the gate of a file comes before the tree's connection; neither is held across `.await`.
 
+mod copy;
 mod read;
 mod write;
 

@@ -3,20 +3,40 @@
 use std::sync::Arc;
 
 use super::{Bodies, BodyError, Live};
-use crate::content::{Basis, StagedFile};
+use crate::content::{Allocation, Basis, StagedFile, StagingError};
 use crate::tree::{Base, Body, Content};
-use crate::types::{Ino, StagingId, Time};
+use crate::types::{ByteRange, Ino, StagingId, Time};
 
 impl Bodies {
     /// Writes; never waits for the network. The first write into a clean file commits one row
     /// (staged, dirty), later ones none: size and mtime are live until [`Bodies::persist`].
     pub fn write(self: &Arc<Self>, ino: Ino, offset: u64, data: &[u8]) -> Result<(), BodyError> {
+        self.change(ino, |staged| staged.write(offset, data))
+    }
+
+    /// Reserves, zeroes or punches a range; counts as a write. Never waits for the network.
+    pub fn allocate(
+        self: &Arc<Self>,
+        ino: Ino,
+        range: ByteRange,
+        how: Allocation,
+    ) -> Result<(), BodyError> {
+        self.change(ino, |staged| staged.allocate(range, how))
+    }
+
+    /// What all changes but those of the size share.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        ino: Ino,
+        change: impl FnOnce(&StagedFile) -> Result<T, StagingError>,
+    ) -> Result<T, BodyError> {
         self.gated(ino, |live| {
             let now = self.clock.now();
             let staged = self.stage(ino, live, Some(now))?;
-            staged.write(offset, data)?;
+            let value = change(&staged)?;
             live.written = Some(now);
-            self.hydrate_in_background(ino, &staged)
+            self.hydrate_in_background(ino, &staged)?;
+            Ok(value)
         })
     }
 

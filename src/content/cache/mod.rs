@@ -28,6 +28,7 @@ use version::Ledger;
 pub use version::CachedVersion;
 
 use crate::content::Extents;
+use crate::content::local_copy::copy_range;
 use crate::types::{ByteRange, ContentId};
 
 /// Versions kept open beyond those in use, before the idle ones are closed.
@@ -334,11 +335,8 @@ impl State {
     }
 }
 
-fn copy(mut from: &File, into: &Path) -> io::Result<()> {
-    use std::io::Seek;
-    from.seek(io::SeekFrom::Start(0))?;
-    let mut file = File::create(into)?;
-    io::copy(&mut from, &mut file)?;
+fn copy(from: &File, into: &Path) -> io::Result<()> {
+    copy_range(from, 0, &File::create(into)?, 0, from.metadata()?.len())?;
     Ok(())
 }
 

@@ -9,10 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::unistd::{Whence, lseek};
 
 use super::StagingError;
 use super::log::{Log, Record, Replayed};
+use super::range::{Allocation, Seek};
 use crate::content::Extents;
+use crate::content::local_copy::copy_range;
 use crate::types::{ByteRange, StagingId, Time};
 
 /// The largest size of a file (`loff_t`).
@@ -196,6 +201,98 @@ impl StagedFile {
         Ok(())
     }
 
+    /// Reserves, zeroes or punches a range. What then reads as zeros counts as written: no byte of the
+    /// base shows through it. With an error the size stays; a part may read as zeros.
+    pub fn allocate(&self, range: ByteRange, how: Allocation) -> Result<(), StagingError> {
+        if range.end > SIZE_MAX {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+        }
+        let mut state = self.change()?;
+        if !matches!(how, Allocation::Reserve { .. }) {
+            let inside = range.intersection(ByteRange::new(0, state.size));
+            if !inside.is_empty() {
+                let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE;
+                self.allocate_data(inside, punch | FallocateFlags::FALLOC_FL_KEEP_SIZE)?;
+                // Data before record, as for a write.
+                state.log_write(inside)?;
+            }
+        }
+        let (Allocation::Reserve { keep_size } | Allocation::Zero { keep_size }) = how else {
+            return Ok(());
+        };
+        let grows = !keep_size && range.end > state.size;
+        let flags = match grows {
+            true => FallocateFlags::empty(),
+            false => FallocateFlags::FALLOC_FL_KEEP_SIZE,
+        };
+        let reserved = self.allocate_data(range, flags).and_then(|()| match grows {
+            true => state.log(Record::Truncate(range.end)),
+            false => Ok(()),
+        });
+        if reserved.is_err() {
+            // What was reserved behind the end before the disk was full is given back.
+            self.data.set_len(state.size)?;
+        }
+        reserved?;
+        if grows {
+            state.size = range.end;
+        }
+        Ok(())
+    }
+
+    /// Copies `len` bytes of another file (or of this one, if the ranges do not overlap) to `offset`;
+    /// less only where that file ends. Tells how many.
+    pub fn copy_in(
+        &self,
+        offset: u64,
+        from: &File,
+        start: u64,
+        len: u64,
+    ) -> Result<u64, StagingError> {
+        if ByteRange::at(offset, len).end > SIZE_MAX {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+        }
+        let mut state = self.change()?;
+        let done = copy_range(from, start, &self.data, offset, len).and_then(|copied| {
+            let range = ByteRange::at(offset, copied);
+            if copied > 0 {
+                state.log_write(range)?;
+                state.size = state.size.max(range.end);
+            }
+            Ok(copied)
+        });
+        if done.is_err() {
+            self.data.set_len(state.size)?;
+        }
+        Ok(done?)
+    }
+
+    /// The next data or hole from `offset` on; `None` when there is none before the end. While parts
+    /// of the base are missing the file counts as one without holes.
+    pub fn seek(&self, offset: u64, what: Seek) -> io::Result<Option<u64>> {
+        let state = self.shared();
+        let (Ok(at), None, true) = (i64::try_from(offset), &state.log, offset < state.size) else {
+            return Ok(what.without_holes(offset, state.size));
+        };
+        let whence = match what {
+            Seek::Data => Whence::SeekData,
+            Seek::Hole => Whence::SeekHole,
+        };
+        // Nothing else here goes by the position of the descriptor.
+        match lseek(&self.data, at, whence) {
+            Ok(found) => Ok(u64::try_from(found).ok()),
+            Err(Errno::ENXIO) => Ok(None),
+            // The file system knows of no holes.
+            Err(Errno::EINVAL) => Ok(what.without_holes(offset, state.size)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Another descriptor of the data, if nothing of the base is missing. To be read by offset only.
+    pub fn whole_data(&self) -> io::Result<Option<File>> {
+        if self.is_whole() { self.data.try_clone().map(Some) } else { Ok(None) }
+    }
+
     /// Reads `range`, clipped to the size.
     pub fn read(&self, range: ByteRange) -> io::Result<ReadOutcome> {
         let state = self.shared();
@@ -315,6 +412,12 @@ impl StagedFile {
         let mut bytes = vec![0; usize::try_from(range.len()).map_err(io::Error::other)?];
         self.data.read_exact_at(&mut bytes, range.start)?;
         Ok(bytes)
+    }
+
+    fn allocate_data(&self, range: ByteRange, flags: FallocateFlags) -> io::Result<()> {
+        let offset = i64::try_from(range.start).map_err(io::Error::other)?;
+        let len = i64::try_from(range.len()).map_err(io::Error::other)?;
+        Ok(fallocate(&self.data, flags, offset, len)?)
     }
 
     fn check(&self, state: &State, generation: u64) -> Result<(), StagingError> {

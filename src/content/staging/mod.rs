@@ -26,6 +26,7 @@
 
 mod file;
 mod log;
+mod range;
 mod source;
 mod strays;
 
@@ -42,6 +43,7 @@ use crate::types::{ByteRange, StagingId};
 use log::Log;
 
 pub use file::{ReadOutcome, StagedFile};
+pub use range::{Allocation, Seek};
 pub use source::StagedSource;
 pub use strays::Stray;
 

@@ -254,6 +254,46 @@ async fn a_change_ends_an_upload_before_its_last_piece() {
     }
 }
 
+#[test]
+fn room_for_more_than_the_disk_has_is_refused_and_changes_nothing() {
+    let (_dir, staging) = staging();
+    let file = empty(&staging, ID);
+    file.write(0, b"abc").unwrap();
+    for keep_size in [false, true] {
+        // More than any disk has: full, or not addressable there.
+        let range = ByteRange::new(0, i64::MAX as u64);
+        file.allocate(range, Allocation::Reserve { keep_size }).unwrap_err();
+        assert_eq!(data(&file, 0, 100), b"abc");
+    }
+    drop(file);
+    assert_eq!(staging.reopen(ID, false).unwrap().size(), 3);
+}
+
+#[test]
+fn holes_are_found_in_a_file_that_is_whole_and_in_no_other() {
+    const MIB: u64 = 1 << 20;
+    let (_dir, staging) = staging();
+    let file = empty(&staging, ID);
+    file.write(MIB, b"data").unwrap();
+    file.truncate(2 * MIB).unwrap();
+    assert_eq!(file.seek(0, Seek::Data).unwrap(), Some(MIB));
+    assert_eq!(file.seek(0, Seek::Hole).unwrap(), Some(0));
+    assert_eq!(file.seek(2 * MIB - 1, Seek::Data).unwrap(), None);
+    assert_eq!(file.seek(2 * MIB, Seek::Hole).unwrap(), None);
+    file.allocate(ByteRange::new(MIB, 2 * MIB), Allocation::Punch).unwrap();
+    assert_eq!(file.seek(0, Seek::Data).unwrap(), None);
+    drop(file);
+    staging.remove(ID).unwrap();
+
+    let file = partial(&staging, 2 * MIB);
+    file.allocate(ByteRange::new(0, MIB), Allocation::Punch).unwrap();
+    assert_eq!(file.seek(7, Seek::Data).unwrap(), Some(7));
+    assert_eq!(file.seek(7, Seek::Hole).unwrap(), Some(2 * MIB));
+    file.allocate(ByteRange::new(MIB, 2 * MIB), Allocation::Punch).unwrap();
+    assert!(file.settle().unwrap());
+    assert_eq!(file.seek(7, Seek::Data).unwrap(), None);
+}
+
 #[tokio::test]
 async fn an_empty_file_that_grew_is_not_sent_as_empty() {
     let (_dir, staging) = staging();
@@ -295,6 +335,17 @@ enum Step {
         byte: u8,
     },
     Truncate(u64),
+    Allocate {
+        offset: u64,
+        len: u64,
+        how: Allocation,
+    },
+    /// From another file of 30 bytes.
+    CopyIn {
+        offset: u64,
+        start: u64,
+        len: u64,
+    },
     Fill {
         offset: usize,
         len: usize,
@@ -309,11 +360,23 @@ enum Step {
     Settle,
 }
 
+fn allocation() -> impl Strategy<Value = Allocation> {
+    prop_oneof![
+        any::<bool>().prop_map(|keep_size| Allocation::Reserve { keep_size }),
+        any::<bool>().prop_map(|keep_size| Allocation::Zero { keep_size }),
+        Just(Allocation::Punch),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..80_u64, 1..20_usize, 1..=255_u8)
             .prop_map(|(offset, len, byte)| Step::Write { offset, len, byte }),
         2 => (0..90_u64).prop_map(Step::Truncate),
+        3 => (0..80_u64, 1..20_u64, allocation())
+            .prop_map(|(offset, len, how)| Step::Allocate { offset, len, how }),
+        2 => (0..80_u64, 0..30_u64, 1..20_u64)
+            .prop_map(|(offset, start, len)| Step::CopyIn { offset, start, len }),
         3 => (0..BASE, 1..30_usize).prop_map(|(offset, len)| Step::Fill { offset, len }),
         2 => (0..24_usize, any::<bool>(), prop::option::of(0..70_u64))
             .prop_map(|(torn, unlogged, uncut)| Step::Crash { torn, unlogged, uncut }),
@@ -330,6 +393,9 @@ proptest! {
     ) {
         let (_dir, staging) = staging();
         let base: Vec<u8> = (0..BASE as u8).map(|n| n | 0x80).collect();
+        let other = tempfile::tempfile().unwrap();
+        let others: Vec<u8> = (0..30).collect();
+        other.write_all_at(&others, 0).unwrap();
         let mut file = partial(&staging, BASE as u64);
         let mut model = base.clone();
         for step in steps {
@@ -343,6 +409,27 @@ proptest! {
                 Step::Truncate(size) => {
                     file.truncate(size).unwrap();
                     model.resize(size as usize, 0);
+                }
+                Step::Allocate { offset, len, how } => {
+                    file.allocate(ByteRange::at(offset, len), how).unwrap();
+                    let (start, end) = (offset as usize, (offset + len) as usize);
+                    let kept = model.len();
+                    if !matches!(how, Allocation::Reserve { .. }) {
+                        model[start.min(kept)..end.min(kept)].fill(0);
+                    }
+                    if let Allocation::Reserve { keep_size: false }
+                        | Allocation::Zero { keep_size: false } = how
+                    {
+                        model.resize(kept.max(end), 0);
+                    }
+                }
+                Step::CopyIn { offset, start, len } => {
+                    let copied = file.copy_in(offset, &other, start, len).unwrap() as usize;
+                    let bytes = &others[start as usize..(start + len).min(30) as usize];
+                    prop_assert_eq!(copied, bytes.len());
+                    let end = offset as usize + copied;
+                    model.resize(model.len().max(end), 0);
+                    model[offset as usize..end].copy_from_slice(bytes);
                 }
                 Step::Fill { offset, len } => {
                     let end = BASE.min(offset + len);
