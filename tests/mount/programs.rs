@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 
-use crate::harness::{Fixture, for_both, local_tree, noise, python, succeed};
+use crate::harness::{Fixture, as_root, for_both, local_tree, noise, python, succeed};
 
 for_both!(
     sqlite_works_in_both_journal_modes,
@@ -114,7 +116,7 @@ fn tar_unpacks_with_its_times() {
         fs::write(source.join(format!("deep/er/{number}")), noise(number, 3000)).unwrap();
     }
     let tar = |arguments: &[&str]| {
-        let mut command = std::process::Command::new("tar");
+        let mut command = Command::new("tar");
         succeed(command.current_dir(fixture.path("")).args(arguments));
     };
     tar(&["--mtime=2020-02-02 02:02:02Z", "-cf", "source.tar", "-C", "source", "deep"]);
@@ -129,4 +131,53 @@ fn tar_unpacks_with_its_times() {
     }
     // The archive is as the directory: contents, modes, owners, times.
     tar(&["--compare", "-f", "source.tar", "-C", "mnt"]);
+}
+
+/// Everything that fsx does to a file; what makes the kernel forget pages and what syncs is rarer.
+const FSX: &str = "
+flen = 262144
+[opsize]
+max = 65536
+[weights]
+close_open = 1
+invalidate = 0.3
+mapread = 1
+mapwrite = 1
+read = 2
+write = 2
+truncate = 1
+fsync = 0.02
+fdatasync = 0.02
+posix_fallocate = 1
+punch_hole = 1
+sendfile = 1
+posix_fadvise = 0.5
+copy_file_range = 2
+";
+
+#[test]
+fn fsx_finds_no_byte_that_differs() {
+    as_root(|| {
+        let fixture = Fixture::new();
+        let mount = fixture.mount();
+        fs::write(fixture.path("fsx.toml"), FSX).unwrap();
+        for seed in ["1", "2"] {
+            let mut fsx = Command::new(fsx());
+            fsx.current_dir(fixture.path("")).args(["-q", "-f", "fsx.toml", "-P", "."]);
+            succeed(fsx.args(["-N", "2000", "-S", seed]).arg(mount.path("fsx.bin")));
+            mount.flush();
+            let content = fs::read(mount.path("fsx.bin")).unwrap();
+            assert!(fixture.download("/fsx.bin").unwrap() == content);
+        }
+    });
+}
+
+/// The File System eXerciser: on the path, or where cargo installs programs.
+fn fsx() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let installed = [cargo, home].into_iter().flatten().map(|home| home.join("bin"));
+    let mut places = std::env::split_paths(&path).chain(installed).map(|place| place.join("fsx"));
+    places.find(|program| program.is_file()).expect("no fsx: make test installs it")
 }
