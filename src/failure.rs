@@ -32,11 +32,13 @@ pub enum ExitCode {
     RemoteDir = 11,
     /// This machine cannot mount: no `/dev/fuse`, no `fusermount3`, not allowed.
     NoFuse = 12,
+    /// It worked, and something needs somebody's attention: what is printed says what.
+    Attention = 13,
 }
 
 impl ExitCode {
     /// All of them with what they mean, in the order of their numbers.
-    pub const TABLE: [(Self, &str); 13] = [
+    pub const TABLE: [(Self, &str); 14] = [
         (Self::Success, "done"),
         (Self::Other, "any other error"),
         (Self::Usage, "wrong command line, variable or configuration"),
@@ -50,6 +52,7 @@ impl ExitCode {
         (Self::NotMounted, "nothing is mounted there, or its daemon does not answer"),
         (Self::RemoteDir, "remote directory cannot be used"),
         (Self::NoFuse, "this machine cannot mount (no /dev/fuse, no fusermount3, not allowed)"),
+        (Self::Attention, "done, but something needs your attention: see what is printed"),
     ];
 
     pub fn number(self) -> u8 {

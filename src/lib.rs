@@ -10,7 +10,7 @@
 //! - [`cli`]: arguments, commands, progress, exit codes. [`supervise`]: the parent process, which
 //!   mounts and holds the descriptor and the credential. [`daemon`]: wires the rooms below into a
 //!   running mount.
-//! - [`control`]: the socket behind `ncfs status`, `flush` and `unmount`.
+//! - [`control`]: the socket behind `ncfs status`, `flush`, `problems`, `unmount` and others.
 //! - [`fuse`]: the kernel's side, the only user of `fuser`.
 //! - [`vfs`]: what POSIX says of names, handles and permissions.
 //! - [`sync`]: the plan of what to send (pure), push and pull.

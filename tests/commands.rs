@@ -105,7 +105,7 @@ fn a_state_directory_below_the_mount_point_is_exit_code_6() {
 #[test]
 fn commands_for_a_directory_that_is_not_mounted_are_exit_code_10() {
     let fixture = Fixture::new();
-    for command in ["status", "flush", "unmount"] {
+    for command in ["status", "flush", "unmount", "problems", "retry", "explain", "refresh"] {
         assert_refused(&fixture.ncfs(&[command, "m"]), 10, "nothing is mounted at");
         assert_refused(&fixture.ncfs(&[command, "no/such"]), 10, "does not exist");
     }

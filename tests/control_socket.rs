@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ncfs::control::{
-    Client, ControlError, Daemon, FlushOutcome, Problem, Progress, Record, RuntimeDir, Server,
-    State, Status,
+    Client, ControlError, Daemon, Explanation, FlushOutcome, Problem, Problems, Progress, Record,
+    RefreshOutcome, RetryOutcome, RuntimeDir, Server, State, Status, Subject,
 };
-use ncfs::types::{Name, RemotePath};
+use ncfs::types::{Ino, Name, RemotePath};
 use tokio::sync::{Notify, watch};
 
 /// Sends one of two files, then waits for the test.
@@ -39,6 +39,7 @@ impl Daemon for Fake {
             path: "a.txt".to_owned(),
             reason: "it is too big for the quota".to_owned(),
             what_to_do: "free some space".to_owned(),
+            ..Problem::default()
         };
         Status {
             version: Status::VERSION,
@@ -69,6 +70,31 @@ impl Daemon for Fake {
         _progress: watch::Sender<Progress>,
     ) -> FlushOutcome {
         FlushOutcome::default()
+    }
+
+    fn problems(&self) -> Problems {
+        Problems { problems: self.status().problems, more: 5, ..Problems::default() }
+    }
+
+    async fn retry(
+        &self,
+        below: RemotePath,
+        timeout: Duration,
+        _progress: watch::Sender<Progress>,
+    ) -> Result<RetryOutcome, String> {
+        self.flushed.lock().unwrap().push((below, Some(timeout)));
+        Ok(RetryOutcome { tried: 1, sent: 1, ..RetryOutcome::default() })
+    }
+
+    fn explain(&self, subject: Subject) -> Result<Explanation, String> {
+        match subject {
+            Subject::Ino(ino) => Ok(Explanation { ino: ino.0, ..Explanation::default() }),
+            Subject::Path(path) => Err(format!("nothing is known of {path}")),
+        }
+    }
+
+    async fn refresh(&self, _: RemotePath, _: Duration) -> Result<RefreshOutcome, String> {
+        Ok(RefreshOutcome { names: 3, ..RefreshOutcome::default() })
     }
 }
 
@@ -129,6 +155,27 @@ async fn a_flush_shows_progress_before_its_outcome() {
     assert_eq!((outcome.files_left, outcome.reason.as_deref()), (1, Some("time is up")));
     let flushed = fixture.daemon.flushed.lock().unwrap().clone();
     assert_eq!(flushed, [(below, Some(Duration::from_millis(1500)))]);
+}
+
+#[tokio::test]
+async fn one_connection_asks_for_one_thing_after_the_other() {
+    let fixture = Fixture::new();
+    let record = fixture.record();
+    let path = RemotePath(vec![Name::new(&b"n\xffo"[..]).unwrap()]);
+    let asked = path.clone();
+    blocking(move || {
+        let mut client = Client::connect(&record).unwrap();
+        assert_eq!(client.problems().unwrap().more, 5);
+        let timeout = Duration::from_secs(3);
+        assert_eq!(client.retry(&asked, timeout, |_| {}).unwrap().sent, 1);
+        assert_eq!(client.refresh(&asked, timeout).unwrap().names, 3);
+        assert_eq!(client.explain(&Subject::Ino(Ino(7))).unwrap().ino, 7);
+        let unknown = client.explain(&Subject::Path(asked)).unwrap_err();
+        assert!(unknown.to_string().starts_with("nothing is known of"), "{unknown}");
+    })
+    .await;
+    let retried = fixture.daemon.flushed.lock().unwrap().clone();
+    assert_eq!(retried, [(path, Some(Duration::from_secs(3)))]);
 }
 
 #[tokio::test]

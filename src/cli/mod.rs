@@ -8,11 +8,17 @@ mod credentials;
 mod demo;
 mod directories;
 mod exit_codes;
+mod explain;
 mod flush;
 mod inherited;
+mod locate;
 mod mount;
+mod output;
+mod problems;
 mod progress;
 mod quantity;
+mod refresh;
+mod retry;
 mod serve;
 mod status;
 mod unmount;
@@ -48,6 +54,10 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Unmount(args) => unmount::run(&args)?.into(),
         Command::Flush(args) => flush::run(&args)?.into(),
         Command::Status(args) => status::run(&args)?.into(),
+        Command::Problems(args) => problems::run(&args)?.into(),
+        Command::Explain(args) => explain::run(&args)?.into(),
+        Command::Retry(args) => retry::run(&args)?.into(),
+        Command::Refresh(args) => refresh::run(&args)?.into(),
         Command::Demo(args) => demo::run(&args)?,
         Command::Supervise(args) => serve::supervise(&args)?.into(),
         Command::Serve(args) => serve::serve(&args)?.into(),

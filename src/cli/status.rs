@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::exit_codes;
+use super::output::{print, to_json};
 use super::quantity::{files, size, time};
 use super::{not_mounted, resolve_mount};
 use crate::control::{self, Client, Record, State, Status};
 use crate::failure::{ExitCode, Failure};
 
-/// More problems than this are counted only; the JSON has all.
-const SHOWN_PROBLEMS: usize = 20;
+/// More problems than this are counted only; `ncfs problems` lists all.
+const SHOWN_PROBLEMS: usize = 3;
 
 /// Show how mounts stand: server, unsent changes, problems, cache, quota.
 #[derive(Debug, Args)]
@@ -61,21 +62,6 @@ fn ask(record: &Record) -> Result<Status, Failure> {
     Ok(Client::connect(record)?.status()?)
 }
 
-fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map_err(|error| Failure::new(ExitCode::Other, error))
-}
-
-/// A reader that went away (`ncfs status | head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    use std::io::{ErrorKind, Write};
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(ExitCode::Other, error))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The block for people.
 fn describe(status: &Status) -> String {
     let mut lines = vec![format!("{}  {}", status.mountpoint, state(status))];
@@ -95,14 +81,14 @@ fn describe(status: &Status) -> String {
         line("checked", format!("{} ago", time(age)));
     }
     if !status.problems.is_empty() {
-        line("problems", status.problems.len().to_string());
+        line("problems", format!("{}; what to do: ncfs problems", status.problems.len()));
     }
     for problem in status.problems.iter().take(SHOWN_PROBLEMS) {
         let path = if problem.path.is_empty() { "all" } else { &problem.path };
-        lines.push(format!("    {path}: {}; {}", problem.reason, problem.what_to_do));
+        lines.push(format!("    {path}: {}", problem.reason));
     }
     if let Some(more @ 1..) = status.problems.len().checked_sub(SHOWN_PROBLEMS) {
-        lines.push(format!("    and {more} more (--json lists all)"));
+        lines.push(format!("    and {more} more"));
     }
     lines.join("\n")
 }
@@ -111,7 +97,7 @@ fn state(status: &Status) -> String {
     match status.state {
         State::Online => "online".to_owned(),
         State::Draining => "sending what is pending, then ending".to_owned(),
-        State::Failed => "stopped: see the problems".to_owned(),
+        State::Failed => "stopped: ncfs problems says why".to_owned(),
         State::Offline => {
             let mut text = "offline".to_owned();
             if let Some(age) = status.offline_since_s {
@@ -167,6 +153,7 @@ mod tests {
                 path: "a.txt".to_owned(),
                 reason: "too big for the quota".to_owned(),
                 what_to_do: "free some space".to_owned(),
+                ..Problem::default()
             }],
             ..Status::default()
         };
@@ -176,8 +163,8 @@ mod tests {
   unsent    1 file, 2.0 KiB, the oldest for 4 min
   cache     1.0 GiB of 10.0 GiB
   quota     5.0 GiB used
-  problems  1
-    a.txt: too big for the quota; free some space";
+  problems  1; what to do: ncfs problems
+    a.txt: too big for the quota";
         assert_eq!(describe(&status), expected);
     }
 }

@@ -56,6 +56,7 @@ mod local_copy;
 pub mod staging;
 #[cfg(test)]
 pub mod testing;
+mod whereabouts;
 
 pub use bodies::{Bodies, BodyError};
 pub use cache::{Cache, CacheError, CachedVersion};

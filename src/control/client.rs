@@ -5,7 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{self, Command, HEARTBEAT, MAX_LINE, Reply, Request};
-use super::{ControlError, FlushOutcome, Progress, Record, Result, Status};
+use super::{
+    ControlError, Explanation, FlushOutcome, Problems, Progress, Record, RefreshOutcome, Result,
+    RetryOutcome, Status, Subject,
+};
 use crate::types::RemotePath;
 
 /// Silence for longer than this means that the daemon hangs.
@@ -53,7 +56,7 @@ impl Client {
             path: protocol::encode_path(below),
             timeout_ms: timeout.map(protocol::millis),
         })?;
-        self.follow(on_progress)
+        self.outcome(on_progress)
     }
 
     /// Makes the daemon send what is pending, for `timeout` at most, and end.
@@ -63,16 +66,71 @@ impl Client {
         on_progress: impl FnMut(Progress),
     ) -> Result<FlushOutcome> {
         self.send(Command::Shutdown { timeout_ms: timeout.map(protocol::millis) })?;
-        self.follow(on_progress)
+        self.outcome(on_progress)
     }
 
-    fn follow(&mut self, mut on_progress: impl FnMut(Progress)) -> Result<FlushOutcome> {
+    /// Asks what needs attention.
+    pub fn problems(&mut self) -> Result<Problems> {
+        self.send(Command::Problems)?;
+        match self.receive()? {
+            Reply::Problems(problems) => Ok(problems),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has what is blocked at and below the path tried at once.
+    pub fn retry(
+        &mut self,
+        below: &RemotePath,
+        timeout: Duration,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<RetryOutcome> {
+        let timeout_ms = Some(protocol::millis(timeout));
+        self.send(Command::Retry { path: protocol::encode_path(below), timeout_ms })?;
+        match self.follow(on_progress)? {
+            Reply::Retried(outcome) => Ok(outcome),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks why a node is as it is.
+    pub fn explain(&mut self, subject: &Subject) -> Result<Explanation> {
+        self.send(match subject {
+            Subject::Path(path) => {
+                Command::Explain { path: protocol::encode_path(path), ino: None }
+            }
+            Subject::Ino(ino) => Command::Explain { path: String::new(), ino: Some(ino.0) },
+        })?;
+        match self.receive()? {
+            Reply::Explanation(explanation) => Ok(*explanation),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has the server looked at now.
+    pub fn refresh(&mut self, path: &RemotePath, timeout: Duration) -> Result<RefreshOutcome> {
+        let timeout_ms = Some(protocol::millis(timeout));
+        self.send(Command::Refresh { path: protocol::encode_path(path), timeout_ms })?;
+        match self.follow(|_| {})? {
+            Reply::Refreshed(outcome) => Ok(outcome),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The answer, after the progress before it.
+    fn follow(&mut self, mut on_progress: impl FnMut(Progress)) -> Result<Reply> {
         loop {
             match self.receive()? {
                 Reply::Progress(progress) => on_progress(progress),
-                Reply::Outcome(outcome) => return Ok(outcome),
-                other => return Err(unexpected(other)),
+                answer => return Ok(answer),
             }
+        }
+    }
+
+    fn outcome(&mut self, on_progress: impl FnMut(Progress)) -> Result<FlushOutcome> {
+        match self.follow(on_progress)? {
+            Reply::Outcome(outcome) => Ok(outcome),
+            other => Err(unexpected(other)),
         }
     }
 

@@ -31,6 +31,6 @@ pub enum ControlError {
     #[error("the daemon's answer is not understood ({0}); is it of another version of ncfs?")]
     Protocol(String),
     /// The daemon refused the request.
-    #[error("the daemon refused: {0}")]
+    #[error("{0}")]
     Refused(String),
 }

@@ -1,4 +1,4 @@
-//! The control socket: how `ncfs status`, `flush` and `unmount` talk to a running daemon.
+//! The control socket: how `ncfs status`, `flush`, `unmount` and others talk to a running daemon.
 //!
 //! Every mount has one Unix socket in a private directory of its user, and beside it a record that
 //! names the mount point, so that the commands find it (`registry`). One request and its replies
@@ -13,6 +13,7 @@
 
 mod client;
 mod error;
+mod problems;
 mod protocol;
 mod registry;
 mod server;
@@ -25,15 +26,26 @@ use tokio::sync::watch;
 
 pub use client::Client;
 pub use error::ControlError;
-pub use protocol::{FlushOutcome, Progress};
+pub use problems::{Problem, ProblemKind, Problems};
+pub use protocol::{FlushOutcome, Progress, RefreshOutcome, RetryOutcome};
 pub use registry::{Record, RuntimeDir, find, list};
 pub use server::Server;
-pub use status::{Problem, State, Status};
+pub use status::{State, Status};
 
-use crate::types::RemotePath;
+pub use crate::sync::Explanation;
+use crate::types::{Ino, RemotePath};
 
 /// The result of this room.
 pub type Result<T> = std::result::Result<T, ControlError>;
+
+/// A node, by what a person knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Where programs see it, or saw it.
+    Path(RemotePath),
+    /// Its inode number, from a log.
+    Ino(Ino),
+}
 
 /// What a running daemon does for the socket.
 #[async_trait]
@@ -62,4 +74,29 @@ pub trait Daemon: Send + Sync + 'static {
         timeout: Option<Duration>,
         progress: watch::Sender<Progress>,
     ) -> FlushOutcome;
+
+    /// What needs somebody's attention. Never from the network.
+    fn problems(&self) -> Problems;
+
+    /// Tries at once what is blocked or waits after a failure at or below the path, and a refused
+    /// password. Returns what came of it, or what has so far when `timeout` is over.
+    ///
+    /// `Err` is a sentence for the user, as in the functions below.
+    async fn retry(
+        &self,
+        below: RemotePath,
+        timeout: Duration,
+        progress: watch::Sender<Progress>,
+    ) -> std::result::Result<RetryOutcome, String>;
+
+    /// Why a node is as it is. Never from the network.
+    fn explain(&self, subject: Subject) -> std::result::Result<Explanation, String>;
+
+    /// Looks at the server, and returns when what changed there shows here, or is not known within
+    /// `timeout`.
+    async fn refresh(
+        &self,
+        path: RemotePath,
+        timeout: Duration,
+    ) -> std::result::Result<RefreshOutcome, String>;
 }

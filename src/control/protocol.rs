@@ -1,15 +1,15 @@
 //! The lines that go over the socket.
 //!
 //! A client sends one line, such as `{"version":1,"command":"flush","path":"notes/a.txt"}`, and gets
-//! lines back: any number of `{"progress":{..}}`, then exactly one `{"status":{..}}`,
-//! `{"outcome":{..}}` or `{"error":".."}`. Then it may send the next one.
+//! lines back: any number of `{"progress":{..}}`, then exactly one with the answer or
+//! `{"error":".."}`. Then it may send the next one. `docs/control-socket.md` describes them all.
 
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
+use super::{Explanation, Problem, Problems};
 use crate::types::{BadName, Name, RemotePath};
 
 /// The version of this protocol.
@@ -28,6 +28,13 @@ pub(super) struct Request {
     pub command: Command,
 }
 
+/// What every request begins with, of whichever version and command.
+#[derive(Debug, Deserialize)]
+pub(super) struct Head {
+    pub version: u32,
+    pub command: String,
+}
+
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(super) enum Command {
@@ -43,6 +50,33 @@ pub(super) enum Command {
         #[serde(default)]
         timeout_ms: Option<u64>,
     },
+    Problems,
+    Retry {
+        #[serde(default)]
+        path: String,
+        /// 0: do not wait for what comes of it.
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+    },
+    Explain {
+        #[serde(default)]
+        path: String,
+        /// Instead of the path.
+        #[serde(default)]
+        ino: Option<u64>,
+    },
+    Refresh {
+        #[serde(default)]
+        path: String,
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+    },
+}
+
+impl Command {
+    /// What a request may ask for.
+    pub const NAMES: [&str; 7] =
+        ["status", "flush", "shutdown", "problems", "retry", "explain", "refresh"];
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +85,10 @@ pub(super) enum Reply {
     Progress(Progress),
     Status(Box<super::Status>),
     Outcome(FlushOutcome),
+    Problems(Problems),
+    Retried(RetryOutcome),
+    Explanation(Box<Explanation>),
+    Refreshed(RefreshOutcome),
     Error(String),
 }
 
@@ -87,6 +125,38 @@ impl FlushOutcome {
     pub fn is_complete(&self) -> bool {
         self.files_left == 0
     }
+}
+
+/// What came of trying blocked and failing files again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetryOutcome {
+    /// How many were tried.
+    pub tried: u64,
+    /// Of these the server has now.
+    pub sent: u64,
+    /// Failed again in a way that is tried again by itself.
+    pub failing: u64,
+    /// Had no turn yet.
+    pub waiting: u64,
+    /// Refused again.
+    pub problems: Vec<Problem>,
+    /// Why nothing can be sent at all: offline, or the password is refused.
+    pub reason: Option<String>,
+    /// The password is refused.
+    pub password_refused: bool,
+}
+
+/// What a look at the server brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefreshOutcome {
+    /// Names that appeared, vanished or lead to something else; a rename is two.
+    pub names: u64,
+    /// Files with another content, size or time under the same name.
+    pub files: u64,
+    /// Why the server could not be looked at, in a sentence; null when it was.
+    pub failed: Option<String>,
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::protocol::{self, Command, HEARTBEAT, MAX_LINE, Reply, Request};
-use super::{ControlError, Daemon, FlushOutcome, Progress, Record, Result, RuntimeDir};
+use super::protocol::{self, Command, HEARTBEAT, Head, MAX_LINE, Reply, Request};
+use super::{ControlError, Daemon, Progress, Record, Result, RuntimeDir, Subject};
+use crate::types::{Ino, RemotePath};
 
 /// More connections than this wait to be accepted.
 const MAX_CONNECTIONS: usize = 32;
 /// How long a client may take to send a request or to read an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a retry or a look may take when the client does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long [`Server::stop`] waits for answers that are on their way.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -140,27 +144,56 @@ async fn converse(
         }
         let command = match parse(&line) {
             Ok(command) => command,
-            // What follows an unreadable line is not looked at.
-            Err(reason) => return writer.send(&Reply::Error(reason)).await,
+            Err(refusal) => {
+                writer.send(&Reply::Error(refusal.reason)).await?;
+                match refusal.goes_on {
+                    true => continue,
+                    // What follows an unreadable line is not looked at.
+                    false => return Ok(()),
+                }
+            }
         };
         answer(command, daemon, &mut reader, &mut writer).await?;
     }
 }
 
-fn parse(line: &[u8]) -> std::result::Result<Command, String> {
+/// A request that is not answered, with whether the next line can be understood all the same.
+struct Refusal {
+    reason: String,
+    goes_on: bool,
+}
+
+fn parse(line: &[u8]) -> std::result::Result<Command, Refusal> {
+    let refuse = |reason: String, goes_on| Err(Refusal { reason, goes_on });
     if line.last() != Some(&b'\n') {
-        return Err("the request is too long or was cut short".to_owned());
+        return refuse("the request is too long or was cut short".to_owned(), false);
     }
-    let request: Request =
-        serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))?;
-    if request.version != protocol::VERSION {
-        return Err(format!(
+    let head: Head = match serde_json::from_slice(line) {
+        Ok(head) => head,
+        Err(error) => return refuse(format!("not a request: {error}"), false),
+    };
+    if head.version != protocol::VERSION {
+        let reason = format!(
             "version {} is not spoken here, only version {}",
-            request.version,
+            head.version,
             protocol::VERSION
-        ));
+        );
+        return refuse(reason, false);
     }
-    Ok(request.command)
+    if !Command::NAMES.contains(&head.command.as_str()) {
+        let reason = format!(
+            "ncfs {}, which serves this mount and speaks version {} of the control protocol, does \
+             not know the command {:?}; if it is of a newer ncfs, unmount and mount again",
+            env!("CARGO_PKG_VERSION"),
+            protocol::VERSION,
+            head.command
+        );
+        return refuse(reason, true);
+    }
+    match serde_json::from_slice::<Request>(line) {
+        Ok(request) => Ok(request.command),
+        Err(error) => refuse(format!("not a request for {:?}: {error}", head.command), true),
+    }
 }
 
 async fn answer(
@@ -170,25 +203,57 @@ async fn answer(
     writer: &mut Writer,
 ) -> io::Result<()> {
     let (sender, receiver) = watch::channel(Progress::default());
-    let outcome: std::pin::Pin<Box<dyn Future<Output = FlushOutcome> + Send>> = match command {
-        Command::Status => {
-            let status = daemon.status();
-            return writer.send(&Reply::Status(Box::new(status))).await;
-        }
-        Command::Flush { path, timeout_ms } => match protocol::decode_path(&path) {
-            Ok(path) => Box::pin(daemon.flush(path, timeout_ms.map(Duration::from_millis), sender)),
-            Err(error) => return writer.send(&Reply::Error(error.to_string())).await,
-        },
-        Command::Shutdown { timeout_ms } => {
-            Box::pin(daemon.shutdown(timeout_ms.map(Duration::from_millis), sender))
-        }
+    let path = match &command {
+        Command::Flush { path, .. }
+        | Command::Retry { path, .. }
+        | Command::Explain { path, .. }
+        | Command::Refresh { path, .. } => protocol::decode_path(path),
+        Command::Status | Command::Problems | Command::Shutdown { .. } => Ok(RemotePath::root()),
     };
+    let path = match path {
+        Ok(path) => path,
+        Err(error) => return writer.send(&Reply::Error(error.to_string())).await,
+    };
+    let bound = |timeout_ms: Option<u64>| timeout_ms.map(Duration::from_millis);
+    let outcome: Pin<Box<dyn Future<Output = Reply> + Send>> =
+        match command {
+            Command::Status => return writer.send(&Reply::Status(Box::new(daemon.status()))).await,
+            Command::Problems => return writer.send(&Reply::Problems(daemon.problems())).await,
+            Command::Explain { ino, .. } => {
+                let subject = match ino {
+                    Some(ino) => Subject::Ino(Ino(ino)),
+                    None => Subject::Path(path),
+                };
+                let explained = daemon.explain(subject).map(Box::new);
+                return writer.send(&or_error(explained, Reply::Explanation)).await;
+            }
+            Command::Flush { timeout_ms, .. } => Box::pin(async move {
+                Reply::Outcome(daemon.flush(path, bound(timeout_ms), sender).await)
+            }),
+            Command::Shutdown { timeout_ms } => {
+                Box::pin(
+                    async move { Reply::Outcome(daemon.shutdown(bound(timeout_ms), sender).await) },
+                )
+            }
+            Command::Retry { timeout_ms, .. } => Box::pin(async move {
+                let timeout = bound(timeout_ms).unwrap_or(DEFAULT_TIMEOUT);
+                or_error(daemon.retry(path, timeout, sender).await, Reply::Retried)
+            }),
+            Command::Refresh { timeout_ms, .. } => Box::pin(async move {
+                let timeout = bound(timeout_ms).unwrap_or(DEFAULT_TIMEOUT);
+                or_error(daemon.refresh(path, timeout).await, Reply::Refreshed)
+            }),
+        };
     follow(outcome, receiver, reader, writer).await
 }
 
-/// Sends progress until the outcome is there. A client that hangs up ends the request.
+fn or_error<T>(outcome: std::result::Result<T, String>, reply: impl FnOnce(T) -> Reply) -> Reply {
+    outcome.map_or_else(Reply::Error, reply)
+}
+
+/// Sends progress until the answer is there. A client that hangs up ends the request.
 async fn follow(
-    mut outcome: impl Future<Output = FlushOutcome> + Unpin,
+    mut outcome: impl Future<Output = Reply> + Unpin,
     progress: watch::Receiver<Progress>,
     reader: &mut (impl AsyncBufReadExt + Unpin),
     writer: &mut Writer,
@@ -200,7 +265,7 @@ async fn follow(
     loop {
         tokio::select! {
             biased;
-            outcome = &mut outcome => return writer.send(&Reply::Outcome(outcome)).await,
+            answer = &mut outcome => return writer.send(&answer).await,
             filled = reader.fill_buf(), if !next_is_here => {
                 if filled?.is_empty() {
                     return Ok(());

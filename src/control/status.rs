@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Problem;
+
 /// How a mount stands, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,18 +18,6 @@ pub enum State {
     /// Nothing is sent any more until somebody acts; `problems` says why (the password was refused,
     /// for example).
     Failed,
-}
-
-/// Something that does not go away by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Below the mount point, without a leading slash; empty when it concerns the whole mount.
-    /// Bytes that are not UTF-8 are shown as U+FFFD.
-    pub path: String,
-    /// What happened, and what became of the data.
-    pub reason: String,
-    /// What the user can do about it.
-    pub what_to_do: String,
 }
 
 /// How a mount stands. All times are whole seconds, all sizes bytes.

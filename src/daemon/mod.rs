@@ -151,6 +151,8 @@ async fn serve(
         &config,
         Arc::clone(&tree),
         Arc::clone(&engine),
+        remote.clone(),
+        Arc::clone(&bodies),
         Arc::clone(&cache),
         quota_seen,
         serving.watch_requests(),

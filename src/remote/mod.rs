@@ -207,6 +207,9 @@ pub trait Remote: Send + Sync + 'static {
     /// Sets a file's modification time, seconds since the epoch, if it has this tag.
     async fn set_mtime(&self, path: &RemotePath, mtime: i64, only: Option<&Etag>) -> Result<()>;
 
+    /// Lets the next request try a password again that was refused: somebody says that it is right.
+    fn retry_login(&self) {}
+
     /// Asks how full the account is.
     async fn quota(&self) -> Result<Quota>;
 }

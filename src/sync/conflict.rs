@@ -6,6 +6,9 @@ use crate::remote::NameRules;
 use crate::tree::{Body, Node, Place, Push, TreeError, Tx};
 use crate::types::{Ino, Name, Time};
 
+/// What stands between the stem of a copy's name and its stamp; the tree finds copies by it.
+const MARK: &str = " (conflicted copy ";
+
 /// Names tried before giving up: "(2)", "(3)", ...
 const NUMBERED: u32 = 10_000;
 
@@ -78,13 +81,33 @@ fn copy_name(name: &Name, now: Time, number: u32, max_bytes: usize) -> Name {
         std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.secs().max(0) as u64),
     );
     let mark = match number {
-        1 => format!(" (conflicted copy {})", compact(&stamp)),
-        _ => format!(" (conflicted copy {} {number})", compact(&stamp)),
+        1 => format!("{MARK}{})", compact(&stamp)),
+        _ => format!("{MARK}{} {number})", compact(&stamp)),
     };
     let mut stem = stem.to_owned();
     while stem.len() + mark.len() + extension.len() > max_bytes && stem.pop().is_some() {}
     // Valid by construction; the name itself is the fallback of the type.
     Name::new(format!("{stem}{mark}{extension}").into_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// The name that a conflict copy yielded, by the copy's own; `None` for a name that is none. Of a
+/// copy whose stem was cut to fit, it is the name with the cut stem.
+pub fn original_name(copy: &Name) -> Option<Name> {
+    let text = copy.as_str()?;
+    let (stem, rest) = text.rsplit_once(MARK)?;
+    let (stamp, extension) = rest.split_once(')')?;
+    let mut parts = stamp.split(' ');
+    let is_number = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let date: Vec<&str> = parts.next()?.split('-').collect();
+    let is_stamp = matches!(date[..], [year, month, day]
+        if is_number(year, 4) && is_number(month, 2) && is_number(day, 2))
+        && is_number(parts.next()?, 6);
+    if !is_stamp || parts.any(|number| number.parse::<u32>().is_err()) {
+        return None;
+    }
+    Name::new(format!("{stem}{extension}").into_bytes()).ok()
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` as `1994-11-06 084937`.
@@ -113,6 +136,22 @@ mod tests {
         assert_eq!(named("a.ipynb", 1), "a (conflicted copy 1994-11-06 084937).ipynb");
         assert_eq!(named("Makefile", 2), "Makefile (conflicted copy 1994-11-06 084937 2)");
         assert_eq!(named(".bashrc", 1), ".bashrc (conflicted copy 1994-11-06 084937)");
+    }
+
+    #[test]
+    fn the_name_that_a_copy_yielded_is_read_from_its_own() {
+        let original = |name: &str| {
+            let name = Name::new(name.as_bytes()).unwrap();
+            original_name(&name).map(|name| name.to_string())
+        };
+        for name in ["a.ipynb", "Makefile", ".bashrc", "a (1).tar.gz"] {
+            for number in [1, 2] {
+                assert_eq!(original(&named(name, number)).as_deref(), Some(name));
+            }
+        }
+        for name in ["a.txt", "a (conflicted copy).txt", "a (conflicted copy of mine 2).txt"] {
+            assert_eq!(original(name), None);
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::health::{Health, Offline};
-use super::overlap::Overlap;
+use super::overlap::{Overlap, Subject};
+use super::problems::{self, Problem};
 use super::pull::{PullError, Puller};
 use super::push::Pusher;
 use super::push::schedule::{Hurry, Scheduler};
@@ -16,17 +17,10 @@ use crate::clock::Clock;
 use crate::content::Contents;
 use crate::remote::Remote;
 use crate::tree::{Pending, Tree, TreeError, Tx};
-use crate::types::{Ino, RemotePath, Time};
+use crate::types::{Ino, Time};
 
 /// How often a flush looks whether it is done, at the latest.
 const FLUSH_LOOK: Duration = Duration::from_millis(200);
-
-/// A node that the server does not take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub path: RemotePath,
-    pub reason: String,
-}
 
 /// How a flush ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +31,10 @@ pub struct FlushOutcome {
 
 /// Push and pull of one mount. Dropping it stops both.
 pub struct Engine {
-    tree: Arc<Tree>,
-    puller: Arc<Puller>,
+    pub(super) tree: Arc<Tree>,
+    pub(super) puller: Arc<Puller>,
     health: Health,
+    overlap: Overlap,
     hurry: Hurry,
     look: Arc<Notify>,
     /// Until it is started.
@@ -82,13 +77,13 @@ impl Engine {
             contents,
             clock,
             health.clone(),
-            overlap,
+            overlap.clone(),
             events,
             Arc::clone(&look),
         ));
         let (scheduler, hurry) = Scheduler::new(pusher, changes);
         let (scheduler, tasks) = (Mutex::new(Some(scheduler)), Mutex::new(JoinSet::new()));
-        Engine { tree, puller, health, hurry, look, scheduler, tasks }
+        Engine { tree, puller, health, overlap, hurry, look, scheduler, tasks }
     }
 
     /// Looks at the server once: after that the root is listed, and what changed while nobody
@@ -171,18 +166,17 @@ impl Engine {
 
     /// Nodes that the server does not take, at most `limit` of them.
     pub fn problems(&self, limit: usize) -> Result<Vec<Problem>, TreeError> {
-        self.tree.view(|tx| {
-            let mut problems = Vec::new();
-            for node in tx.blocked(limit)? {
-                let path = match tx.local_path(node.ino)? {
-                    Some(path) => Some(path),
-                    None => tx.synced_path(node.ino)?,
-                };
-                let reason = node.push.blocked.as_deref().unwrap_or_default().to_owned();
-                problems.push(Problem { path: path.unwrap_or_default(), reason });
-            }
-            Ok(problems)
-        })
+        self.tree.view(|tx| problems::blocked(tx, limit))
+    }
+
+    /// Whether a step on the node is under way.
+    pub fn is_pushing(&self, ino: Ino) -> bool {
+        self.overlap.is_in_flight(&Subject::Node(ino))
+    }
+
+    /// Returns after some node had its turn, or after `at_most`.
+    pub(super) async fn turn(&self, at_most: Duration) {
+        self.hurry.turn(at_most).await;
     }
 
     /// Sends everything below `scope` now, and returns when the server has it, when only blocked
@@ -204,13 +198,13 @@ impl Engine {
             if left.files == 0 || over || stuck {
                 return Ok(FlushOutcome { left });
             }
-            self.hurry.turn(FLUSH_LOOK).await;
+            self.turn(FLUSH_LOOK).await;
         }
     }
 }
 
 /// Whether programs see the node below a directory, or the server does.
-fn is_below(tx: &mut Tx<'_>, ino: Ino, scope: Ino) -> Result<bool, TreeError> {
+pub(super) fn is_below(tx: &mut Tx<'_>, ino: Ino, scope: Ino) -> Result<bool, TreeError> {
     for local in [true, false] {
         let mut at = ino;
         loop {

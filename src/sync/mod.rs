@@ -12,22 +12,27 @@ mod arrive;
 mod conflict;
 mod engine;
 mod events;
+pub mod explain;
 mod health;
 pub mod order;
 mod overlap;
 pub mod plan;
+pub mod problems;
 #[cfg(test)]
 mod properties;
 mod pull;
 mod push;
+mod retry;
 mod settle;
 #[cfg(test)]
 mod simulation;
 
-pub use engine::{Engine, FlushOutcome, Problem, Rooms};
+pub use engine::{Engine, FlushOutcome, Rooms};
 pub use events::Event;
+pub use explain::Explanation;
 pub use health::Offline;
 pub use pull::PullError;
+pub use retry::{Retried, Seen};
 
 pub use crate::remote::{BadRemoteName, NameRules, Quota};
 use crate::types::Ino;

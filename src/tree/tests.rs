@@ -144,3 +144,28 @@ fn numbers_for_contents_are_never_given_twice() {
         }
     }
 }
+
+#[test]
+fn conflict_copies_are_found_by_their_index_and_only_where_programs_see_them() {
+    let tree = Tree::in_memory().unwrap();
+    let copy = "a (conflicted copy 1994-11-06 084937).txt";
+    tree.transact(|tx| {
+        tx.insert(file(Ino::ROOT, copy))?;
+        tx.insert(file(Ino::ROOT, "a.txt"))?;
+        let removed = tx.insert(file(Ino::ROOT, "b (conflicted copy 1994-11-06 084937).txt"))?;
+        tx.put_detached(Node { local: None, ..(*removed).clone() })
+    })
+    .unwrap();
+    let found = tree.view(|tx| tx.conflict_copies(10)).unwrap();
+    let names: Vec<_> = found.iter().map(|node| node.local.clone().unwrap().name).collect();
+    assert_eq!(names, [name(copy)]);
+    let plan: String = tree
+        .db()
+        .query_row(
+            &format!("EXPLAIN QUERY PLAN SELECT ino FROM node WHERE {}", schema::IS_CONFLICT_COPY),
+            [],
+            |row| row.get(3),
+        )
+        .unwrap();
+    assert!(plan.contains("node_conflict_copy"), "{plan}");
+}

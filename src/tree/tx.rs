@@ -159,6 +159,12 @@ impl<'a> Tx<'a> {
         self.select("dirty = 1 AND blocked IS NOT NULL ORDER BY ino LIMIT ?1", [limit as i64])
     }
 
+    /// Some of the files and directories that programs see and that are named as conflict copies.
+    pub fn conflict_copies(&mut self, limit: usize) -> Result<Vec<Arc<Node>>> {
+        let condition = format!("{} ORDER BY ino LIMIT ?1", schema::IS_CONFLICT_COPY);
+        self.select(&condition, [limit as i64])
+    }
+
     /// What is not on the server yet.
     pub fn pending(&mut self) -> Result<Pending> {
         let mut query = self.db.prepare_cached(
@@ -237,6 +243,11 @@ impl<'a> Tx<'a> {
         }
         names.reverse();
         Ok(Some(RemotePath(names)))
+    }
+
+    /// Whether a program has the node open for writing.
+    pub fn has_writer(&self, ino: Ino) -> bool {
+        self.tree.pins.has_writer(ino)
     }
 
     /// A number for a content or a staging file, never given before.

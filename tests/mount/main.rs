@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod attention;
 mod commands;
 mod crash;
 mod everyday;

@@ -5,7 +5,11 @@ mod mount;
 use clap::{Parser, Subcommand};
 
 use super::demo::DemoArgs;
+use super::explain::ExplainArgs;
 use super::flush::FlushArgs;
+use super::problems::ProblemsArgs;
+use super::refresh::RefreshArgs;
+use super::retry::RetryArgs;
 use super::serve::{ServeArgs, SuperviseArgs};
 use super::status::StatusArgs;
 use super::unmount::UnmountArgs;
@@ -30,6 +34,10 @@ pub enum Command {
     Unmount(UnmountArgs),
     Flush(FlushArgs),
     Status(StatusArgs),
+    Problems(ProblemsArgs),
+    Explain(ExplainArgs),
+    Retry(RetryArgs),
+    Refresh(RefreshArgs),
     Demo(DemoArgs),
     #[command(hide = true)]
     Supervise(SuperviseArgs),

@@ -71,6 +71,21 @@ impl Staging {
         Ok(into)
     }
 
+    /// The files in `lost+found`, without the logs that go with some of them.
+    pub fn lost_and_found(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.lost_and_found) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<io::Result<Vec<PathBuf>>>()?;
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+        found.retain(|path| !(is_log(path) && path.with_extension("").exists()));
+        found.sort();
+        Ok(found)
+    }
+
     fn free_name(&self, name: &str) -> io::Result<PathBuf> {
         let mut path = self.lost_and_found.join(name);
         let mut number = 1_u32;

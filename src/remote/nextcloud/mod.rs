@@ -72,11 +72,6 @@ impl NextcloudRemote {
     pub fn metrics(&self) -> MetricsSnapshot {
         self.http.metrics().snapshot()
     }
-
-    /// Lets the next request try a password again that was refused: somebody says that it is right.
-    pub fn retry_login(&self) {
-        self.http.retry_login();
-    }
 }
 
 #[async_trait]
@@ -150,6 +145,10 @@ impl Remote for NextcloudRemote {
     async fn set_mtime(&self, path: &RemotePath, mtime: i64, only: Option<&Etag>) -> Result<()> {
         let mtime = sendable_mtime(mtime);
         namespace::set_mtime(&self.http, self.files.url(path), mtime, only).await
+    }
+
+    fn retry_login(&self) {
+        self.http.retry_login();
     }
 
     async fn quota(&self) -> Result<Quota> {

@@ -9,6 +9,7 @@ mod merge;
 mod walk;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::health::Health;
 use super::overlap::Overlap;
-use super::{Event, ListError, settle};
+use super::{Event, ListError, Seen, settle};
 use crate::clock::Clock;
 use crate::content::Contents;
 use crate::remote::{Remote, RemoteError};
@@ -66,6 +67,8 @@ pub struct Puller {
     guard: Mutex<Option<String>>,
     polled: Mutex<Option<Time>>,
     walking: tokio::sync::Mutex<()>,
+    seen_names: AtomicU64,
+    seen_files: AtomicU64,
 }
 
 impl Puller {
@@ -93,12 +96,22 @@ impl Puller {
             guard: Mutex::default(),
             polled: Mutex::default(),
             walking: tokio::sync::Mutex::default(),
+            seen_names: AtomicU64::default(),
+            seen_files: AtomicU64::default(),
         }
     }
 
     /// Why deletions on the server are not believed just now.
     pub fn guard(&self) -> Option<String> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What of the server's changes was brought in since the start.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            names: self.seen_names.load(Ordering::Relaxed),
+            files: self.seen_files.load(Ordering::Relaxed),
+        }
     }
 
     /// When the server was last looked at with success.
@@ -270,6 +283,12 @@ impl Puller {
 
     fn tell(&self, events: Vec<Event>) {
         for event in events {
+            match event {
+                Event::Entry { .. } => self.seen_names.fetch_add(1, Ordering::Relaxed),
+                Event::Attributes(_) | Event::Content(_) => {
+                    self.seen_files.fetch_add(1, Ordering::Relaxed)
+                }
+            };
             // Nobody listens when the mount is being taken down.
             let _ = self.events.send(event);
         }
