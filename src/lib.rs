@@ -10,6 +10,7 @@
 //! - [`cli`]: arguments, commands, progress, exit codes. [`supervise`]: the parent process, which
 //!   mounts and holds the descriptor and the credential. [`daemon`]: wires the rooms below into a
 //!   running mount.
+//! - [`rescue`]: unsent files out of a state directory, without a mount.
 //! - [`control`]: the socket behind `ncfs status`, `flush`, `problems`, `unmount` and others.
 //! - [`fuse`]: the kernel's side, the only user of `fuser`.
 //! - [`vfs`]: what POSIX says of names, handles and permissions.
@@ -32,6 +33,7 @@ pub mod failure;
 pub mod fuse;
 pub mod path_text;
 pub mod remote;
+pub mod rescue;
 pub mod secret;
 pub mod server_url;
 pub mod supervise;

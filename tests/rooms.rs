@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
     ("lib", ALL),
     ("cli", ALL),
     ("daemon", ALL),
     ("supervise", &["config"]),
+    ("rescue", &["tree", "content"]),
     ("control", &["vfs", "sync", "content"]),
     ("fuse", &["vfs"]),
     ("vfs", &["tree", "content", "sync"]),
@@ -34,6 +35,7 @@ const ALL: &[&str] = &[
     "cli",
     "daemon",
     "supervise",
+    "rescue",
     "control",
     "fuse",
     "vfs",

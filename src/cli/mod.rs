@@ -18,6 +18,7 @@ mod problems;
 mod progress;
 mod quantity;
 mod refresh;
+mod rescue;
 mod retry;
 mod serve;
 mod status;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Explain(args) => explain::run(&args)?.into(),
         Command::Retry(args) => retry::run(&args)?.into(),
         Command::Refresh(args) => refresh::run(&args)?.into(),
+        Command::Rescue(args) => rescue::run(&args)?.into(),
         Command::Demo(args) => demo::run(&args)?,
         Command::Supervise(args) => serve::supervise(&args)?.into(),
         Command::Serve(args) => serve::serve(&args)?.into(),

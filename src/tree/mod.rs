@@ -20,6 +20,7 @@ mod error;
 mod node;
 mod pins;
 mod schema;
+mod snapshot;
 mod tx;
 
 use std::fs::{File, OpenOptions};
@@ -34,6 +35,7 @@ use tokio::sync::mpsc;
 pub use error::TreeError;
 pub use node::{Attr, Base, Body, Content, Node, Place, Push, Sent, State, Synced};
 pub use pins::{Pin, PinKind, Pins};
+pub use snapshot::{Snapshot, lock_unchanged};
 pub use tx::{Pending, Tx};
 
 use crate::types::{Ino, NameKey, RemotePath, StagingId};

@@ -169,3 +169,28 @@ fn conflict_copies_are_found_by_their_index_and_only_where_programs_see_them() {
         .unwrap();
     assert!(plan.contains("node_conflict_copy"), "{plan}");
 }
+
+#[test]
+fn a_snapshot_holds_what_is_in_the_log_and_refuses_a_newer_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::open(dir.path(), &account("alice")).unwrap();
+    tree.transact(|tx| tx.insert(file(Ino::ROOT, "a")).map(drop)).unwrap();
+    let room = tempfile::tempdir().unwrap();
+    let in_use = Snapshot::open(dir.path(), room.path()).err();
+    assert!(matches!(in_use, Some(TreeError::InUse(_))), "{in_use:?}");
+    // As a crash leaves it: the log is not in the database yet.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["state.db", "state.db-wal", "state.lock"] {
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let snapshot = Snapshot::open(copy.path(), room.path()).unwrap();
+    assert_eq!(snapshot.tree.view(|tx| tx.dirty()).unwrap().len(), 1);
+    let lock = lock(copy.path());
+    assert!(matches!(lock, Err(TreeError::InUse(_))), "a daemon could use it meanwhile");
+
+    tree.db().pragma_update(None, "user_version", 999).unwrap();
+    drop(tree);
+    let room = tempfile::tempdir().unwrap();
+    let newer = Snapshot::open(dir.path(), room.path()).err();
+    assert!(matches!(newer, Some(TreeError::NewerSchema { found: 999, .. })), "{newer:?}");
+}

@@ -204,6 +204,11 @@ impl<'a> Tx<'a> {
         )
     }
 
+    /// What programs see that the server cannot hold: symlinks, fifos, sockets.
+    pub fn local_only(&mut self) -> Result<Vec<Arc<Node>>> {
+        self.select("kind > 1 AND parent IS NOT NULL ORDER BY ino", [])
+    }
+
     /// All files with a staging file.
     pub fn staged(&mut self) -> Result<Vec<Arc<Node>>> {
         self.select("b_kind = 2 ORDER BY ino", [])

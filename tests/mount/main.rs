@@ -21,3 +21,4 @@ mod programs;
 mod ranges;
 mod refusals;
 mod remote_changes;
+mod rescue;

@@ -9,6 +9,7 @@ use super::explain::ExplainArgs;
 use super::flush::FlushArgs;
 use super::problems::ProblemsArgs;
 use super::refresh::RefreshArgs;
+use super::rescue::RescueArgs;
 use super::retry::RetryArgs;
 use super::serve::{ServeArgs, SuperviseArgs};
 use super::status::StatusArgs;
@@ -38,6 +39,7 @@ pub enum Command {
     Explain(ExplainArgs),
     Retry(RetryArgs),
     Refresh(RefreshArgs),
+    Rescue(RescueArgs),
     Demo(DemoArgs),
     #[command(hide = true)]
     Supervise(SuperviseArgs),

@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Whence, lseek};
 
-use super::StagingError;
 use super::log::{Log, Record, Replayed};
 use super::range::{Allocation, Seek};
+use super::{StagingError, lost};
 use crate::content::Extents;
 use crate::content::local_copy::copy_range;
 use crate::types::{ByteRange, StagingId, Time};
@@ -75,10 +75,7 @@ impl StagedFile {
         log: Option<&Path>,
         changes: Arc<AtomicU64>,
     ) -> Result<Self, StagingError> {
-        let lost = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => StagingError::Lost(id),
-            _ => StagingError::Io(error),
-        };
+        let lost = |error: io::Error| lost(id, error);
         let data = File::options().read(true).write(true).open(&path).map_err(lost)?;
         let meta = data.metadata()?;
         let mut state = State {

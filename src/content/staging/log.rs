@@ -116,9 +116,16 @@ impl Log {
     /// Reads a log and cuts what is bad at its end; `None` when not even its beginning is readable.
     pub(super) fn open(path: &Path, id: StagingId) -> io::Result<Option<(Self, Replayed)>> {
         let file = File::options().read(true).write(true).open(path)?;
+        let (replayed, end) = Self::replay(&file, id)?;
+        file.set_len(end)?;
+        Ok(replayed.map(|replayed| (Self { id, file, end }, replayed)))
+    }
+
+    /// Reads a log up to its first bad record, and tells where that begins.
+    pub(super) fn replay(file: &File, id: StagingId) -> io::Result<(Option<Replayed>, u64)> {
         let mut replayed = None::<Replayed>;
         let mut end = 0;
-        let mut reader = BufReader::new(&file);
+        let mut reader = BufReader::new(file);
         let mut bytes = [0; RECORD];
         loop {
             match reader.read_exact(&mut bytes) {
@@ -134,8 +141,7 @@ impl Log {
             }
             end += RECORD as u64;
         }
-        file.set_len(end)?;
-        Ok(replayed.map(|replayed| (Self { id, file, end }, replayed)))
+        Ok((replayed, end))
     }
 
     pub(super) fn append(&mut self, record: Record) -> io::Result<()> {

@@ -27,6 +27,7 @@
 mod file;
 mod log;
 mod range;
+mod salvage;
 mod source;
 mod strays;
 
@@ -44,6 +45,7 @@ use log::Log;
 
 pub use file::{ReadOutcome, StagedFile};
 pub use range::{Allocation, Seek};
+pub use salvage::{Nameless, Salvage, Salvaged};
 pub use source::StagedSource;
 pub use strays::Stray;
 
@@ -228,6 +230,14 @@ impl Staging {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StagingId, Weak<StagedFile>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file of a row that is not there is lost.
+fn lost(id: StagingId, error: io::Error) -> StagingError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StagingError::Lost(id),
+        _ => StagingError::Io(error),
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Stray {
 
 /// What a name in the staging directory says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Data,
     New,
     Old,
@@ -97,13 +97,13 @@ impl Staging {
     }
 }
 
-fn with_log(path: &Path) -> PathBuf {
+pub(super) fn with_log(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".log");
     name.into()
 }
 
-fn parse(name: &str) -> Option<(StagingId, Kind)> {
+pub(super) fn parse(name: &str) -> Option<(StagingId, Kind)> {
     let (number, kind) = match name.split_once('.') {
         None => (name, Kind::Data),
         Some((number, "new")) => (number, Kind::New),
