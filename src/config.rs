@@ -57,6 +57,9 @@ pub struct ServeConfig {
     /// Speak http with other machines.
     pub allow_http: bool,
     pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    /// The log goes to a file in the state directory.
+    pub background: bool,
     /// How long the end may take to send what is pending.
     pub shutdown_timeout: Duration,
 }
@@ -80,6 +83,14 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 impl ServeConfig {
@@ -205,6 +216,8 @@ pub(crate) mod tests {
             ca_file: Some("/ca.pem".into()),
             allow_http: false,
             log_level: LogLevel::Info,
+            log_format: LogFormat::Json,
+            background: true,
             shutdown_timeout: Duration::from_secs(60),
         }
     }

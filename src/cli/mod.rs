@@ -12,6 +12,7 @@ mod explain;
 mod flush;
 mod inherited;
 mod locate;
+mod log;
 mod mount;
 mod output;
 mod problems;
@@ -24,14 +25,11 @@ mod serve;
 mod status;
 mod unmount;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use mount_helper::MountError;
-use tracing_subscriber::EnvFilter;
 
-use crate::config::LogLevel;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
 use args::{Cli, Command};
@@ -64,26 +62,6 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Supervise(args) => serve::supervise(&args)?.into(),
         Command::Serve(args) => serve::serve(&args)?.into(),
     })
-}
-
-/// Logs to stderr: ours at this level, what the libraries find worth a warning.
-fn start_logging(level: LogLevel) {
-    let ours = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    let others = if level == LogLevel::Error { "error" } else { "warn" };
-    let filter = EnvFilter::new(format!("{others},ncfs={ours},mount_helper={ours}"));
-    // A second call, as in tests, keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
 }
 
 /// The path of a mount without symlinks, also when it is dead.

@@ -8,7 +8,7 @@ use nix::unistd::{getegid, geteuid};
 
 use super::args::MountArgs;
 use super::directories::{Account, Kind, choose};
-use super::{credentials, inherited, start_logging};
+use super::{credentials, inherited, log};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
@@ -30,7 +30,7 @@ pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failur
     let config = configure(&args, password)?;
     let mut ready = Ready(ready);
     if args.foreground {
-        start_logging(config.log_level);
+        log::start(&config);
         return supervise::run(&config, &mut ready);
     }
     supervise::launch(&config)?;
@@ -80,6 +80,8 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
         ca_file: credentials::ca_file(args.ca_file.as_deref())?,
         allow_http: args.allow_http,
         log_level: args.log_level,
+        log_format: args.log_format,
+        background: !args.foreground,
         shutdown_timeout: args.shutdown_timeout,
         server,
         login_name,

@@ -5,7 +5,7 @@ use std::os::unix::process::parent_id;
 use clap::Args;
 
 use super::quantity::{files, size};
-use super::{inherited, start_logging};
+use super::{inherited, log};
 use crate::config::ServeConfig;
 use crate::daemon;
 use crate::failure::{ExitCode, Failure};
@@ -41,7 +41,7 @@ pub fn supervise(args: &SuperviseArgs) -> Result<ExitCode, Failure> {
     let config = inherited::take_file(args.config_fd, "--config-fd")?;
     let link = inherited::take_file(args.link_fd, "--link-fd")?;
     let config = protected(config)?;
-    start_logging(config.log_level);
+    log::start(&config);
     supervise::supervise(&config, link)
 }
 
@@ -51,7 +51,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let config = inherited::take_file(args.config_fd, "--config-fd")?;
     let link = inherited::take_file(args.link_fd, "--link-fd")?;
     let config = protected(config)?;
-    start_logging(config.log_level);
+    log::start(&config);
     let (state_dir, mountpoint) = (config.state_dir.clone(), config.mountpoint.clone());
     let supervisor = parent_id();
     // Two ends: the daemon owns one, and a failure of its start is told through the other.

@@ -103,11 +103,10 @@ async fn serve(
     );
     for stray in bodies.recover().map_err(state_failed)? {
         tracing::warn!(
-            "unsent content without a name was put into lost+found in the state directory: {} ({} \
-             bytes)",
-            stray.path.display(),
-            stray.size
+            bytes = stray.size,
+            "unsent content without a name was put into lost+found: ncfs problems lists it"
         );
+        tracing::debug!(path = %stray.path.display(), "put into lost+found");
     }
     let (events, received) = mpsc::unbounded_channel();
     let rooms = Rooms {

@@ -21,9 +21,19 @@ pub(super) const READING: Duration = Duration::from_secs(60);
 /// How long our own disk may take.
 pub(super) const SYNCING: Duration = Duration::from_secs(120);
 
-/// What a request is about, for logs.
-pub(super) fn span(operation: &'static str, request: &fuser::Request, ino: Ino) -> Span {
-    tracing::debug_span!("request", operation, number = request.unique().0, ino = ino.0)
+/// What a request is about.
+pub(super) struct About {
+    operation: &'static str,
+    ino: Ino,
+    /// Only where the log is detailed: it costs more than some requests.
+    span: Span,
+}
+
+/// What a request is about, for logs and counters.
+pub(super) fn span(operation: &'static str, request: &fuser::Request, ino: Ino) -> About {
+    let number = request.unique().0;
+    let span = tracing::debug_span!("request", operation, number, ino = ino.0);
+    About { operation, ino, span }
 }
 
 /// Carries out requests.
@@ -40,20 +50,20 @@ impl Dispatch {
     /// Carries out what never waits for the network.
     pub fn now<T, R: Reply>(
         &self,
-        span: Span,
+        about: About,
         reply: R,
         work: impl FnOnce() -> vfs::Result<T>,
         answer: impl FnOnce(R, T),
     ) {
         let _request = self.requests.arrive();
-        span.in_scope(|| finish(work(), reply, answer));
+        about.span.in_scope(|| finish(&about, work(), reply, answer));
     }
 
     /// Carries out what may have to wait: here if it is ready at once, else in a task, for at most
     /// `deadline`. Work that is given up has not changed anything.
     pub fn later<T: Send + 'static, R: Reply>(
         &self,
-        span: Span,
+        about: About,
         deadline: Duration,
         reply: R,
         work: impl Future<Output = vfs::Result<T>> + Send + 'static,
@@ -63,16 +73,19 @@ impl Dispatch {
         let _runtime = self.runtime.enter();
         let mut work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work);
         let mut unwoken = Context::from_waker(Waker::noop());
-        match span.in_scope(|| work.as_mut().poll(&mut unwoken)) {
-            Poll::Ready(result) => span.in_scope(|| finish(result, reply, answer)),
+        match about.span.in_scope(|| work.as_mut().poll(&mut unwoken)) {
+            Poll::Ready(result) => {
+                about.span.in_scope(|| finish(&about, result, reply, answer));
+            }
             // The task polls it again at once, with a waker that wakes.
             Poll::Pending => {
+                let span = about.span.clone();
                 let task = async move {
                     let result = match tokio::time::timeout(deadline, work).await {
                         Ok(result) => result,
                         Err(_) => Err(VfsError::TimedOut),
                     };
-                    finish(result, reply, answer);
+                    finish(&about, result, reply, answer);
                     drop(request);
                 };
                 self.runtime.spawn(task.instrument(span));
@@ -81,17 +94,18 @@ impl Dispatch {
     }
 }
 
-fn finish<T, R: Reply>(result: vfs::Result<T>, reply: R, answer: impl FnOnce(R, T)) {
+fn finish<T, R: Reply>(about: &About, result: vfs::Result<T>, reply: R, answer: impl FnOnce(R, T)) {
     match result {
         Ok(value) => answer(reply, value),
         Err(error) => {
             let errno = error.errno();
             // Anything else programs ask for all the time, or `ncfs status` tells it.
             if errno == libc::EIO && !error.is_offline() {
-                tracing::warn!(%error, "a program got an I/O error");
-            } else {
-                tracing::debug!(%error, errno);
+                // The error can hold what the server said, and so names.
+                let About { operation, ino, .. } = about;
+                tracing::warn!(operation, ?ino, "a program got an I/O error");
             }
+            tracing::debug!(%error, errno);
             reply.refuse(Errno::from_i32(errno));
         }
     }

@@ -18,9 +18,6 @@ use super::supervisor::{self, RemoteLauncher};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
 
-/// A log that is longer than this when the mount starts is put aside, over the one before. Bytes.
-const MAX_LOG: u64 = 16 * 1024 * 1024;
-
 /// Where the log of a mount in the background is.
 pub fn log_file(config: &ServeConfig) -> PathBuf {
     config.state_dir.join("ncfs.log")
@@ -96,9 +93,6 @@ pub fn supervise(config: &ServeConfig, pipe: File) -> Result<ExitCode, Failure> 
 fn open_log(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_LOG) {
-        std::fs::rename(path, path.with_extension("log.old"))?;
     }
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }

@@ -8,7 +8,7 @@ use clap::builder::FalseyValueParser;
 
 use super::exit_codes;
 use crate::cli::quantity::{parse_duration, parse_octal, parse_size};
-use crate::config::LogLevel;
+use crate::config::{LogFormat, LogLevel};
 
 const MOUNT_EXAMPLES: &str = "\
 Credentials:
@@ -184,6 +184,16 @@ pub struct MountArgs {
         help_heading = "Process"
     )]
     pub log_level: LogLevel,
+
+    /// How to log: for people, or one JSON object a line
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "NCFS_LOG_FORMAT",
+        default_value = "text",
+        help_heading = "Process"
+    )]
+    pub log_format: LogFormat,
 
     /// How long the end (unmount, SIGTERM) may take to send what is pending
     #[arg(

@@ -162,7 +162,8 @@ impl Puller {
         for ino in orphaned {
             // The cached bytes are still there if this fails, and the upload tries again.
             if let Err(error) = self.contents.keep(ino).await {
-                tracing::warn!(?ino, "a file that was deleted on the server: {error}");
+                tracing::warn!(?ino, "a file that was deleted on the server could not be kept yet");
+                tracing::debug!(?ino, %error);
             }
         }
         Ok(complete && !blurred)

@@ -421,6 +421,8 @@ impl Pusher {
             let wait = asked.unwrap_or(wait).max(wait);
             node.push.not_before = now.plus_millis(wait.as_millis() as i64);
             if !transient {
+                // The reason can hold names; `ncfs explain --ino` tells it.
+                tracing::warn!(?ino, "the server does not take it: it is kept here");
                 node.push.blocked = reason.map(Into::into);
             }
             let not_before = node.push.not_before;

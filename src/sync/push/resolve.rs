@@ -199,7 +199,7 @@ impl Pusher {
             events.extend(self.show(tx, place, &entry, content)?);
             Ok::<_, TreeError>(events)
         })?;
-        tracing::warn!("both sides changed a file: both contents are kept, under two names");
+        tracing::warn!(?ino, "both sides changed a file: both contents are kept, under two names");
         for event in events {
             self.tell(event);
         }
