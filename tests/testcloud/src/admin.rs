@@ -14,6 +14,10 @@
 //! | `PUT /users/<id>`          | `{"password": ".."}`                      |                        |
 //! | `PUT /users/<id>/quota`    | `{"bytes": 1000}`; null: unlimited        |                        |
 //! | `POST /users/<id>/app-passwords` |                                     | `{"app_password": ".."}` |
+//! | `GET /users/<id>/app-passwords`  |                                     | their names            |
+//! | `POST /login-flows/grant`  | `{"login_token": "..", "user": ".."}`     | 404 if it is over      |
+//! | `DELETE /login-flows`      |                                           | all are expired        |
+//! | `PUT /announced`           | `{"url": "http://.."}`; null: as asked    |                        |
 //! | `POST /revoke`             | `{"app_password": ".."}`                  | 404 if there is none   |
 //!
 //! A fault looks like this, with everything but `method` optional:
@@ -29,7 +33,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{Response, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router, body::Body};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,7 +52,10 @@ pub(crate) fn routes() -> Router<Arc<Cloud>> {
         .route("/clock", put(clock))
         .route("/users/{id}", put(add_user))
         .route("/users/{id}/quota", put(quota))
-        .route("/users/{id}/app-passwords", post(app_password))
+        .route("/users/{id}/app-passwords", get(app_passwords).post(app_password))
+        .route("/login-flows/grant", post(grant_flow))
+        .route("/login-flows", delete(expire_flows))
+        .route("/announced", put(announced))
         .route("/revoke", post(revoke))
         .layer(from_fn(loopback_only))
 }
@@ -141,8 +148,38 @@ async fn app_password(
     if !cloud.state().accounts.contains_key(&id) {
         return Err(StatusCode::NOT_FOUND);
     }
-    let password = cloud.add_app_password(&id, &id);
+    let password = cloud.state().add_app_password(&id, &id, "");
     Ok(Json(json!({"app_password": password})))
+}
+
+async fn app_passwords(State(cloud): Shared, Path(id): Path<String>) -> Json<Vec<String>> {
+    Json(cloud.app_passwords(&id))
+}
+
+#[derive(Deserialize)]
+struct Grant {
+    login_token: String,
+    user: String,
+}
+
+async fn grant_flow(
+    State(cloud): Shared,
+    Json(Grant { login_token, user }): Json<Grant>,
+) -> StatusCode {
+    found(cloud.grant_flow(&login_token, &user, &user))
+}
+
+async fn expire_flows(State(cloud): Shared) {
+    cloud.expire_flows();
+}
+
+#[derive(Deserialize)]
+struct Announced {
+    url: Option<String>,
+}
+
+async fn announced(State(cloud): Shared, Json(Announced { url }): Json<Announced>) {
+    cloud.state().announced = url;
 }
 
 #[derive(Deserialize)]

@@ -90,14 +90,6 @@ impl Cloud {
         state.sessions.get(&key).cloned()
     }
 
-    /// Makes an app password, as the login flow does; `login` is the name it belongs to.
-    pub(crate) fn add_app_password(&self, user: &str, login: &str) -> String {
-        let password = random(72);
-        let app_password = AppPassword { user: user.to_owned(), login: login.to_owned() };
-        self.state().app_passwords.insert(password.clone(), app_password);
-        password
-    }
-
     /// Ends an app password and the sessions it began; false if there is none.
     pub(crate) fn revoke(&self, app_password: &str) -> bool {
         let mut state = self.state();
@@ -107,6 +99,14 @@ impl Cloud {
 }
 
 impl State {
+    /// Makes an app password: `login` is the login name that it belongs to, `name` that of the client.
+    pub(crate) fn add_app_password(&mut self, user: &str, login: &str, name: &str) -> String {
+        let password = random(72);
+        let [user, login, name] = [user, login, name].map(str::to_owned);
+        self.app_passwords.insert(password.clone(), AppPassword { user, login, name });
+        password
+    }
+
     fn caller(&self, headers: &HeaderMap) -> Caller {
         let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())
         else {
@@ -133,20 +133,24 @@ impl State {
                 app_password: Some(password.to_owned()),
             });
         }
+        let id = self.with_login_password(login, password)?;
+        Some(Caller::User { id, app_password: None })
+    }
+
+    /// The user id that belongs to a login name or e-mail address and its login password.
+    pub(crate) fn with_login_password(&self, login: &str, password: &str) -> Option<String> {
         let known_as = |id: &str, email: Option<&str>| {
             id.eq_ignore_ascii_case(login)
                 || email.is_some_and(|email| email.eq_ignore_ascii_case(login))
         };
-        self.accounts
-            .iter()
-            .find(|(id, account)| {
-                known_as(id, account.email.as_deref()) && account.password == password
-            })
-            .map(|(id, _)| Caller::User { id: id.clone(), app_password: None })
+        let found = self.accounts.iter().find(|(id, account)| {
+            known_as(id, account.email.as_deref()) && account.password == password
+        });
+        found.map(|(id, _)| id.clone())
     }
 }
 
-fn random(length: usize) -> String {
+pub(crate) fn random(length: usize) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTWXYZabcdefgijkmnopqrstwxyz23456789";
     let mut rng = rand::rng();
     (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()

@@ -15,6 +15,7 @@ use crate::error::DavError;
 use crate::faults::FaultPlan;
 use crate::latency::Throttle;
 use crate::locks::Locks;
+use crate::login::{Browsers, Flow};
 use crate::path::FilePath;
 use crate::requests::{RequestLog, Running};
 use crate::stamps::Stamps;
@@ -42,6 +43,11 @@ pub(crate) struct State {
     pub app_passwords: HashMap<String, AppPassword>,
     /// By the values of both cookies.
     pub sessions: HashMap<(String, String), Session>,
+    /// Logins in the browser under way.
+    pub flows: Vec<Flow>,
+    pub browsers: Browsers,
+    /// The address that is told to clients, if it is not the one they used.
+    pub announced: Option<String>,
     /// `oc:data-fingerprint`
     pub fingerprint: String,
 }
@@ -59,6 +65,8 @@ pub(crate) struct AppPassword {
     pub user: String,
     /// The only login name it works with, in any case (FACTS 11).
     pub login: String,
+    /// `User-Agent` of the request that made it.
+    pub name: String,
 }
 
 #[derive(Clone)]

@@ -2,8 +2,8 @@
 //! demand. The project's tests and `ncfs demo` run against it.
 //!
 //! What it does was seen in experiments with a real server; comments name the section of their record,
-//! FACTS. `tests/transcripts.rs` compares it with recorded exchanges and lists what is left out: login
-//! flow, OAuth 2, bulk upload, search, shares, trash, archives, paging.
+//! FACTS. `tests/transcripts.rs` compares it with recorded exchanges and lists what is left out:
+//! OAuth 2, bulk upload, search, shares, trash, archives, paging.
 //!
 //! ```
 //! use testcloud::{Config, Fault, Testcloud};
@@ -21,7 +21,7 @@
 //! - `store`: the bytes, in a directory laid out as Nextcloud's own (`<dir>/<user>/files/...`);
 //! - `cloud`, `files`, `write`, `uploads`, `locks`: what can be done to files, by requests and by the
 //!   handle alike;
-//! - `auth`, `ocs`, `dav`: the protocol;
+//! - `auth`, `login`, `ocs`, `dav`: the protocol;
 //! - `faults`, `latency`, `requests`, `admin`, `server`: what a test controls and sees.
 //!
 //! # What is promised
@@ -47,6 +47,7 @@ mod faults;
 mod files;
 mod latency;
 mod locks;
+mod login;
 mod ocs;
 mod path;
 mod requests;

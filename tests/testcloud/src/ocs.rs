@@ -267,6 +267,11 @@ fn app_password_call(
     Err(Box::new(call.finish(403, refusal, &json!([]))))
 }
 
+/// An app password is named after who asked for it.
+fn client(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 async fn get_app_password(
     State(cloud): State<Arc<Cloud>>,
     headers: HeaderMap,
@@ -274,7 +279,7 @@ async fn get_app_password(
 ) -> Response<Body> {
     match app_password_call(&cloud, &headers, &parameters, &Wanted::Login) {
         Ok((call, id, _)) => {
-            let password = cloud.add_app_password(&id, &id);
+            let password = cloud.state().add_app_password(&id, &id, client(&headers));
             call.ok(&json!({"apppassword": password}))
         }
         Err(response) => *response,
@@ -288,7 +293,7 @@ async fn rotate(
 ) -> Response<Body> {
     match app_password_call(&cloud, &headers, &parameters, &Wanted::App) {
         Ok((call, id, used)) => {
-            let password = cloud.add_app_password(&id, &id);
+            let password = cloud.state().add_app_password(&id, &id, client(&headers));
             cloud.revoke(&used.unwrap_or_default());
             call.ok(&json!({"apppassword": password}))
         }

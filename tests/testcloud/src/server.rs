@@ -27,12 +27,13 @@ use tokio::task::JoinSet;
 use crate::cloud::Cloud;
 use crate::faults::{Action, Fault};
 use crate::requests::Entry;
-use crate::{admin, dav, ocs};
+use crate::{admin, dav, login, ocs};
 
 /// Serves until it is dropped; every connection then ends at once.
 pub(crate) async fn serve(cloud: Arc<Cloud>, listener: TcpListener) {
     let router = Router::new()
         .merge(ocs::routes())
+        .merge(login::routes())
         .nest("/testcloud", admin::routes())
         .fallback({
             let cloud = Arc::clone(&cloud);

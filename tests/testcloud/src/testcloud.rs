@@ -147,7 +147,30 @@ impl Testcloud {
 
     /// Makes an app password whose login name is the user id.
     pub fn add_app_password(&self, user: &str) -> String {
-        self.cloud.add_app_password(user, user)
+        self.cloud.state().add_app_password(user, user, "")
+    }
+
+    /// The names of a user's app passwords, sorted: the `User-Agent`s of those who asked for them.
+    pub fn app_passwords(&self, user: &str) -> Vec<String> {
+        self.cloud.app_passwords(user)
+    }
+
+    /// Grants a login flow as a person does in the browser; `link` is what the client shows them.
+    /// False if it is over.
+    pub fn grant_login(&self, link: &str, user: &str, login: &str) -> bool {
+        let token = link.rsplit('/').next().unwrap_or_default();
+        self.cloud.grant_flow(token, user, login)
+    }
+
+    /// Ends all login flows as if their 20 minutes were over.
+    pub fn expire_logins(&self) {
+        self.cloud.expire_flows();
+    }
+
+    /// Tells clients of another address than the one they used, as a server behind a proxy may:
+    /// without the port, or of another host.
+    pub fn announce(&self, url: Option<&str>) {
+        self.cloud.state().announced = url.map(ToOwned::to_owned);
     }
 
     /// Ends an app password and its sessions at once; false if there is none.

@@ -17,7 +17,6 @@ const NOT_REPLAYED: &[(&str, &str)] = &[
     ("bulk-upload", "not implemented, nor announced"),
     ("bulk-upload-errors", "not implemented, nor announced"),
     ("folder-archive", "folders cannot be downloaded as archives"),
-    ("login-flow-v2", "not implemented yet"),
     ("oauth2", "not implemented yet"),
     ("propfind-paginate", "not implemented, nor announced"),
     ("search-lastmodified", "not implemented, nor announced"),
@@ -73,6 +72,18 @@ const LEFT: &[(&str, usize, Leave, &str)] = &[
         Leave::Message,
         "how many shared locks a PUT holds is the server's business",
     ),
+    ("login-flow-v2", 1, Leave::Json("/poll/token"), "a secret"),
+    ("login-flow-v2", 1, Leave::Json("/login"), "a secret"),
+    ("login-flow-v2", 5, Leave::Header("set-cookie"), BROWSER),
+    ("login-flow-v2", 5, Leave::Body, BROWSER),
+    ("login-flow-v2", 7, Leave::Header("set-cookie"), BROWSER),
+    ("login-flow-v2", 7, Leave::Body, BROWSER),
+    ("login-flow-v2", 8, Leave::Header("set-cookie"), BROWSER),
+    ("login-flow-v2", 9, Leave::Header("set-cookie"), BROWSER),
+    ("login-flow-v2", 9, Leave::Body, BROWSER),
+    ("login-flow-v2", 10, Leave::Header("set-cookie"), BROWSER),
+    ("login-flow-v2", 10, Leave::Body, BROWSER),
+    ("login-flow-v2", 11, Leave::Json("/appPassword"), "a secret"),
     ("maintenance-503", 5, Leave::Body, "a page for browsers"),
     ("maintenance-503", 5, Leave::Header("set-cookie"), "a page for browsers"),
     ("propfind-errors", 2, Leave::Message, "the words of another XML parser"),
@@ -88,6 +99,7 @@ const LEFT: &[(&str, usize, Leave, &str)] = &[
     ("versions", 5, Leave::Property("version-label"), "versions are only read"),
 ];
 
+const BROWSER: &str = "a page for browsers, which keep another session";
 const OTHER_TIMES: &str = "depends on what else was in the account";
 
 /// Exchanges that were carried out in the second before their answer's date.
@@ -122,6 +134,7 @@ replayed! {
     head_traps: "head-traps",
     lock: "lock",
     locked_423: "locked-423",
+    login_flow_v2: "login-flow-v2",
     maintenance_503: "maintenance-503",
     mkcol: "mkcol",
     move_: "move",

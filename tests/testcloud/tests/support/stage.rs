@@ -23,6 +23,8 @@ pub struct Stage {
     /// The app password that an answer brought last.
     issued: String,
     cookies: String,
+    /// What stands for a token of the login flow in the transcript, and what it is here.
+    tokens: Vec<(&'static str, String)>,
     /// A PUT under way.
     slow: Option<TcpStream>,
     _dir: tempfile::TempDir,
@@ -59,6 +61,7 @@ impl Stage {
             passwords,
             issued: String::new(),
             cookies: String::new(),
+            tokens: vec![("=PASSWORD", format!("={LOGIN}"))],
             slow: None,
             _dir: dir,
         }
@@ -106,12 +109,47 @@ impl Stage {
             let here = format!("/versions/alice/versions/{here}");
             request.first = request.first.replace(&there, &here);
         }
+        if name == "login-flow-v2" {
+            self.fill_in_tokens(&mut request);
+        }
         let answer = wire::send(self.cloud.address(), &request).unwrap();
         let text = answer.text();
+        if name == "login-flow-v2" {
+            self.note_tokens(&answer);
+        }
         if let Some((_, rest)) = text.split_once("\"apppassword\":\"") {
             self.issued = rest.split('"').next().unwrap().to_owned();
         }
         answer
+    }
+
+    fn fill_in_tokens(&self, request: &mut Message) {
+        let mut body = request.text().trim_end_matches('\n').to_owned();
+        for (there, here) in &self.tokens {
+            request.first = request.first.replace(there, here);
+            body = body.replace(there, here);
+        }
+        request.headers.retain(|(name, _)| name != "Content-Length");
+        *request = request.clone().body(body.as_bytes());
+    }
+
+    /// What follows these words in an answer, up to a quotation mark, is a token from then on.
+    fn note_tokens(&mut self, answer: &Message) {
+        let text = answer.text();
+        for (words, there) in [
+            ("\"token\":\"", "POLL-TOKEN"),
+            ("/login/v2/flow/", "LOGIN-TOKEN"),
+            ("name=\"stateToken\" value=\"", "STATE-TOKEN"),
+        ] {
+            if let Some((_, rest)) = text.split_once(words) {
+                let here = rest.split('"').next().unwrap().to_owned();
+                self.tokens.push((there, here));
+            }
+        }
+        // The browser's first answer; those of the client bring cookies too, which it does not keep.
+        if self.cookies.is_empty() && answer.status() == 303 {
+            self.cookies = cookies(answer);
+        }
     }
 
     /// `Basic <base64 of alice:APP-PASSWORD>` does not tell which of her passwords it was.
@@ -227,13 +265,7 @@ impl Stage {
             ("cookie-wins", 1) => {
                 self.folder("/x20");
                 let who = Message::request("PROPFIND", "/remote.php/dav/files/alice/");
-                let cookies = self.ask(who.with("Depth", "0")).headers;
-                self.cookies = cookies
-                    .iter()
-                    .filter(|(name, _)| name == "set-cookie")
-                    .map(|(_, value)| value.split(';').next().unwrap())
-                    .collect::<Vec<_>>()
-                    .join("; ");
+                self.cookies = cookies(&self.ask(who.with("Depth", "0")));
             }
             ("copy", 1) => {
                 self.put("/ops/s1", b"one", None);
@@ -270,6 +302,7 @@ impl Stage {
                 self.begin_slow_put("/lk/new", 2_000_000);
             }
             ("maintenance-503", 1) => self.cloud.set_maintenance(true),
+            ("login-flow-v2", 1) => self.cloud.announce(Some("http://cloud.example.org")),
             ("mkcol", 1) => self.put("/ops/f", b"x", None),
             ("move", _) => self.prepare_move(number),
             ("names-encoding", 1) => {
@@ -377,6 +410,12 @@ impl Stage {
             _ => {}
         }
     }
+}
+
+/// What an answer sets, as it is sent back.
+fn cookies(answer: &Message) -> String {
+    let set = answer.headers.iter().filter(|(name, _)| name == "set-cookie");
+    set.map(|(_, value)| value.split(';').next().unwrap()).collect::<Vec<_>>().join("; ")
 }
 
 /// Seconds since 1970.
