@@ -26,6 +26,8 @@ pub struct ServeConfig {
     pub credentials: CredentialConfig,
     /// The login name, also when the password comes from a file: the state belongs to it.
     pub login_name: String,
+    /// The name of the stored account that this is, if it is one.
+    pub account: Option<String>,
     /// What of the user's files is mounted; made if missing.
     #[serde(with = "remote_dir_text")]
     pub remote_dir: RemotePath,
@@ -71,7 +73,7 @@ pub enum CredentialConfig {
     /// From a file, which is read anew when it changes.
     File(#[serde(with = "crate::path_text")] PathBuf),
     /// The password itself, for [`ServeConfig::login_name`].
-    Given(#[serde(with = "exposed")] Secret),
+    Given(#[serde(with = "crate::secret::exposed")] Secret),
 }
 
 /// How much is logged.
@@ -144,24 +146,6 @@ impl ServeConfig {
     }
 }
 
-/// The one way in which a password is written out: into the pipe between our own processes.
-mod exposed {
-    use super::*;
-
-    pub fn serialize<S: serde::Serializer>(
-        secret: &Secret,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(secret.expose())
-    }
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Secret, D::Error> {
-        String::deserialize(deserializer).map(Secret::new)
-    }
-}
-
 /// A remote directory as its names. They are UTF-8, as the server's are.
 mod remote_dir_text {
     use serde::de::Error;
@@ -201,6 +185,7 @@ pub(crate) mod tests {
             server: "https://cloud.example.com".parse().unwrap(),
             credentials: CredentialConfig::Given(Secret::new("hunter2")),
             login_name: "alice@example.com".to_owned(),
+            account: None,
             remote_dir: RemotePath(vec![Name::new("Fotos \u{fc}".as_bytes()).unwrap()]),
             mountpoint: std::ffi::OsString::from_vec(b"/m/\xff%".to_vec()).into(),
             state_dir: "/state".into(),

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::remote::{Credential, CredentialSource, Secret};
@@ -47,12 +47,8 @@ struct Content {
     server: ServerUrl,
     #[serde(alias = "loginName")]
     login_name: String,
-    #[serde(alias = "appPassword", deserialize_with = "secret")]
+    #[serde(alias = "appPassword", with = "crate::secret::exposed")]
     app_password: Secret,
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
 }
 
 /// Reads credentials from a stream; `origin` names it in errors.

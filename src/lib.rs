@@ -19,9 +19,10 @@
 //! - [`tree`]: nodes, names and states, the only user of SQL.
 //! - [`remote`]: the server, the only user of HTTP.
 //!
-//! [`types`], [`clock`], [`secret`], [`failure`], [`path_text`], [`server_url`], [`config`] and
-//! [`credential_file`] are the vocabulary between them.
+//! [`types`], [`clock`], [`secret`], [`failure`], [`path_text`], [`server_url`], [`config`],
+//! [`credential_file`] and [`accounts`] are the vocabulary between them.
 
+pub mod accounts;
 pub mod cli;
 pub mod clock;
 pub mod config;

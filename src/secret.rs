@@ -30,3 +30,19 @@ impl fmt::Display for Secret {
         Ok(())
     }
 }
+
+/// The one way in which a password is written out, for `#[serde(with = "crate::secret::exposed")]`:
+/// into the pipe between our own processes, and into the file of an account.
+pub mod exposed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(Secret::new)
+    }
+}

@@ -66,7 +66,7 @@ fn a_mount_point_that_is_missing_or_not_empty_is_exit_code_5() {
 #[test]
 fn credentials_that_are_missing_exposed_or_for_another_server_are_exit_code_3() {
     let fixture = Fixture::new();
-    assert_refused(&fixture.ncfs(&["mount", URL, "m"]), 3, "no credentials");
+    assert_refused(&fixture.ncfs(&["mount", URL, "m"]), 3, "log in first: ncfs login");
     let file = ["mount", "--credentials-file", "c.json"];
     let other = fixture.ncfs(&[&file[..], &["http://127.0.0.1:10", "m"]].concat());
     assert_refused(&other, 3, "holds credentials for http://127.0.0.1:9, and not for");

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("main", &["cli"]),
     ("lib", ALL),
     ("cli", ALL),
@@ -23,6 +23,8 @@ const ROOMS: [(&str, &[&str]); 18] = [
     // What a mount is told; the credential is the remote's.
     ("config", &["credential_file", "server_url", "remote"]),
     ("credential_file", &["server_url", "remote"]),
+    // Its files are credentials files; its test reads one as such.
+    ("accounts", &["credential_file", "server_url", "remote"]),
     ("server_url", &[]),
     ("path_text", &[]),
     ("clock", &[]),
@@ -45,6 +47,7 @@ const ALL: &[&str] = &[
     "remote",
     "config",
     "credential_file",
+    "accounts",
     "server_url",
 ];
 

@@ -2,11 +2,13 @@
 
 use mount_helper::MountError;
 
+use crate::accounts::AccountsError;
 use crate::control::ControlError;
 use crate::credential_file::CredentialError;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::RemoteError;
 use crate::remote::nextcloud::ConnectError;
+use crate::remote::nextcloud::login::LoginError;
 
 impl From<MountError> for Failure {
     fn from(error: MountError) -> Self {
@@ -35,6 +37,29 @@ impl From<MountError> for Failure {
 impl From<CredentialError> for Failure {
     fn from(error: CredentialError) -> Self {
         Self::new(ExitCode::Credentials, error)
+    }
+}
+
+impl From<AccountsError> for Failure {
+    fn from(error: AccountsError) -> Self {
+        let code = match &error {
+            AccountsError::NoHome | AccountsError::Io { .. } => ExitCode::Other,
+            AccountsError::Exposed { .. } | AccountsError::Damaged { .. } => ExitCode::Credentials,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<LoginError> for Failure {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Connect(error) => error.into(),
+            LoginError::WrongPassword => Self::new(ExitCode::Credentials, error),
+            LoginError::NotNextcloud { .. }
+            | LoginError::NotWebdav { .. }
+            | LoginError::NoFlow { .. }
+            | LoginError::OtherHost { .. } => Self::new(ExitCode::NotNextcloud, error),
+        }
     }
 }
 

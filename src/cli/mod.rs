@@ -3,6 +3,7 @@
 //! Every command ends in a [`Failure`] with one sentence on stderr, or in an exit code. What a command
 //! prints for programs goes to stdout, everything else to stderr.
 
+mod accounts;
 mod args;
 mod credentials;
 mod demo;
@@ -13,6 +14,8 @@ mod flush;
 mod inherited;
 mod locate;
 mod log;
+mod login;
+mod logout;
 mod mount;
 mod output;
 mod problems;
@@ -23,6 +26,7 @@ mod rescue;
 mod retry;
 mod serve;
 mod status;
+mod target;
 mod unmount;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +53,9 @@ pub fn main() -> std::process::ExitCode {
 
 fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::ExitCode, Failure> {
     Ok(match command {
+        Command::Login(args) => login::run(&args, password)?.into(),
+        Command::Logout(args) => logout::run(&args)?.into(),
+        Command::Accounts(args) => accounts::run(&args)?.into(),
         Command::Mount(args) => mount::run(*args, password)?.into(),
         Command::Unmount(args) => unmount::run(&args)?.into(),
         Command::Flush(args) => flush::run(&args)?.into(),

@@ -12,7 +12,6 @@ use super::{credentials, inherited, log};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
-use crate::server_url::ServerUrl;
 use crate::supervise::{self, Launcher};
 use crate::types::{Name, RemotePath};
 
@@ -41,19 +40,11 @@ pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failur
 /// Checks all that can be checked without the server.
 fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, Failure> {
     let usage = |sentence: String| Failure::new(ExitCode::Usage, sentence);
-    let server: ServerUrl = args
-        .url
-        .parse()
-        .map_err(|error| usage(format!("the server address cannot be used: {error}")))?;
-    if server.is_unprotected() && !args.allow_http {
-        return Err(usage(format!(
-            "{server} is not encrypted, the password could be read on the way; use https://, or \
-             --allow-http if you trust the network"
-        )));
-    }
+    let source = credentials::find(args, password)?;
+    let server = source.server;
     let remote_dir = remote_dir(&args.remote_dir)
         .map_err(|error| usage(format!("--remote-dir {}: {error}", args.remote_dir)))?;
-    let (login_name, credentials) = credentials::gather(args, password, &server)?;
+    let login_name = source.login_name;
     let mountpoint = mount_helper::prepare(&args.mountpoint, args.allow_non_empty)?;
 
     let account = Account { server: &server, login_name: &login_name, remote_dir: &remote_dir };
@@ -65,7 +56,8 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
     let uid = args.uid.unwrap_or_else(|| geteuid().as_raw());
     let for_another = geteuid().is_root() && uid != geteuid().as_raw();
     Ok(ServeConfig {
-        credentials,
+        credentials: source.credentials,
+        account: source.account,
         mountpoint,
         state_dir,
         cache_dir,
@@ -77,8 +69,8 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
         allow_other: args.allow_other || for_another,
         allow_non_empty: args.allow_non_empty,
         poll_interval: args.poll_interval,
-        ca_file: credentials::ca_file(args.ca_file.as_deref())?,
-        allow_http: args.allow_http,
+        ca_file: source.ca_file,
+        allow_http: source.allow_http,
         log_level: args.log_level,
         log_format: args.log_format,
         background: !args.foreground,

@@ -36,6 +36,8 @@ pub struct Status {
     pub server: String,
     /// Login name.
     pub user: String,
+    /// Name of the account that `ncfs login` stored, if the mount uses one; else null.
+    pub account: Option<String>,
     /// Where it is mounted: absolute, without symlinks.
     pub mountpoint: String,
     /// The mounted directory on the server, `/` for all files of the user.

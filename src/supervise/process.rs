@@ -128,6 +128,11 @@ pub fn own_program() -> Command {
     command
 }
 
+/// Lets this thread receive all signals again as before [`block_signals`].
+pub fn unblock_signals_here() -> nix::Result<()> {
+    SigSet::empty().thread_set_mask()
+}
+
 /// Lets the child receive all signals, as if [`block_signals`] had never been called.
 pub fn unblock_signals(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe,

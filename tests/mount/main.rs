@@ -15,6 +15,7 @@ mod everyday;
 mod faults;
 mod git;
 mod large;
+mod login;
 mod logs;
 mod names;
 mod posix;

@@ -70,7 +70,7 @@ fn an_unknown_host_and_a_closed_port_are_exit_code_4() {
 }
 
 /// Answers every request with a page of its own.
-fn some_web_server() -> String {
+pub fn some_web_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

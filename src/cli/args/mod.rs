@@ -4,9 +4,12 @@ mod mount;
 
 use clap::{Parser, Subcommand};
 
+use super::accounts::AccountsArgs;
 use super::demo::DemoArgs;
 use super::explain::ExplainArgs;
 use super::flush::FlushArgs;
+use super::login::LoginArgs;
+use super::logout::LogoutArgs;
 use super::problems::ProblemsArgs;
 use super::refresh::RefreshArgs;
 use super::rescue::RescueArgs;
@@ -31,6 +34,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Login(LoginArgs),
+    Logout(LogoutArgs),
+    Accounts(AccountsArgs),
     Mount(Box<MountArgs>),
     Unmount(UnmountArgs),
     Flush(FlushArgs),
@@ -80,8 +86,8 @@ mod tests {
 
     #[test]
     fn no_option_takes_a_password() {
-        let command = Cli::command();
-        let mount = command.find_subcommand("mount").unwrap();
-        assert!(mount.get_arguments().all(|argument| argument.get_id() != "password"));
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_arguments().all(|argument| argument.get_id() != "password"));
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{LogFormat, LogLevel};
 
 const MOUNT_EXAMPLES: &str = "\
 Credentials:
-  Make an app password in Nextcloud under Settings, Security, and give it in one of three ways:
+  ncfs login stores an account; name it, or its address. These count more, if one is given:
     1. --credentials-file FILE, a JSON file that only you can read (chmod 600):
        {\"server\": \"https://cloud.example.com\", \"login_name\": \"alice\", \"app_password\": \"...\"}
        It is read again whenever it changes.
@@ -21,8 +21,9 @@ Credentials:
   A password is never taken from the command line, where other users could read it.
 
 Example:
+  ncfs login https://cloud.example.com
   mkdir -p ~/cloud
-  ncfs mount --credentials-file ~/.config/ncfs.json https://cloud.example.com ~/cloud
+  ncfs mount https://cloud.example.com ~/cloud
   ncfs status
   ncfs unmount ~/cloud
 ";
@@ -34,8 +35,8 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = MOUNT_EXAMPLES.to_owned() + "\n" + &exit_codes())]
 pub struct MountArgs {
-    /// Address of the Nextcloud, as in the browser: https://cloud.example.com
-    #[arg(env = "NCFS_URL")]
+    /// An account from ncfs login, or the address of its server: https://cloud.example.com
+    #[arg(value_name = "ACCOUNT|URL", env = "NCFS_URL")]
     pub url: String,
 
     /// Empty directory where the files shall appear
@@ -56,7 +57,7 @@ pub struct MountArgs {
     )]
     pub credentials_fd: Option<i32>,
 
-    /// Login name, used with the variable NCFS_PASSWORD
+    /// Login name: used with the variable NCFS_PASSWORD, or tells accounts at one address apart
     #[arg(long, value_name = "NAME", env = "NCFS_USER", help_heading = "Server")]
     pub user: Option<String>,
 

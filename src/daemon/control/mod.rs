@@ -63,6 +63,7 @@ impl Controlled {
             daemon_pid: std::process::id(),
             server: config.server.to_string(),
             user: config.login_name.clone(),
+            account: config.account.clone(),
             mountpoint: config.mountpoint.display().to_string(),
             remote_dir: config.remote_dir.to_string(),
             read_only: config.read_only,
@@ -82,8 +83,12 @@ impl Controlled {
     /// What needs attention, at most `limit` of each kind, and how many more are blocked.
     fn attention(&self, limit: usize) -> (Vec<Problem>, u64) {
         let offline = self.engine.offline().filter(|offline| offline.refused);
-        let mut found: Vec<Problem> =
-            offline.map(|_| problems::refused_password()).into_iter().collect();
+        let mut found = Vec::new();
+        if offline.is_some() {
+            let account = self.fixed.account.as_ref();
+            let login = account.map(|_| format!("ncfs login {}", self.fixed.server));
+            found.push(problems::refused_password(login));
+        }
         found.extend(self.engine.guard().map(problems::guard));
         let rows = self.tree.view(|tx| {
             let blocked = sync::problems::blocked(tx, limit)?;

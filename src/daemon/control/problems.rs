@@ -22,15 +22,20 @@ pub fn guard(reason: String) -> Problem {
     }
 }
 
-pub fn refused_password() -> Problem {
+/// `login` is the command that stores a new password, where the mount follows what is stored.
+pub fn refused_password(login: Option<String>) -> Problem {
+    let what_to_do = match login {
+        Some(command) => format!("log in again: {command}"),
+        None => "make a new app password in the web interface and put it into the credentials \
+                 file, or unmount and mount again with it; if the password is right after all: \
+                 ncfs retry"
+            .into(),
+    };
     Problem {
         kind: ProblemKind::Password,
         path: String::new(),
         reason: "the server refused the user name or password; changes are kept here".into(),
-        what_to_do: "make a new app password in the web interface and put it into the credentials \
-                     file, or unmount and mount again with it; if the password is right after all: \
-                     ncfs retry"
-            .into(),
+        what_to_do,
     }
 }
 

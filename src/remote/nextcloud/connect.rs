@@ -118,19 +118,7 @@ pub async fn find_account(
     config: ConnectConfig,
     credentials: Arc<dyn CredentialSource>,
 ) -> Result<NextcloudRemote, ConnectError> {
-    let address = Address::parse(&config.url, config.allow_http).map_err(|bad| match bad {
-        BadAddress::Unencrypted => ConnectError::PlainHttp { host: config.url.clone() },
-        bad => ConnectError::Address(bad),
-    })?;
-    let settings = HttpConfig { user_agent: config.user_agent, ca_file: config.ca_file };
-    let http = Http::new(&settings, address.url(), credentials).map_err(|error| match error {
-        HttpSetupError::CaFile { .. } => ConnectError::CaFile(error.to_string()),
-        HttpSetupError::Tls(why) => ConnectError::Tls { host: address.host().into(), why },
-    })?;
-    let http = Arc::new(http);
-    let (address, status) = find(&http, address).await?;
-    check(&address, &status)?;
-
+    let (http, address, status) = find_server(&config, credentials).await?;
     let user = ocs::user(&http, &address).await.map_err(|error| refused(&address, error))?;
     let announced =
         ocs::capabilities(&http, &address).await.map_err(|error| refused(&address, error))?;
@@ -168,6 +156,35 @@ pub async fn find_account(
         address,
     };
     Ok(remote)
+}
+
+/// Finds the server, and that it can be used. No credential is sent yet.
+pub(super) async fn find_server(
+    config: &ConnectConfig,
+    credentials: Arc<dyn CredentialSource>,
+) -> Result<(Arc<Http>, Address, Status), ConnectError> {
+    let (http, address) = reach(config, credentials)?;
+    let (address, status) = find(&http, address).await?;
+    check(&address, &status)?;
+    Ok((Arc::new(http), address, status))
+}
+
+/// What requests to the configured address are sent with. Sends none.
+pub(super) fn reach(
+    config: &ConnectConfig,
+    credentials: Arc<dyn CredentialSource>,
+) -> Result<(Http, Address), ConnectError> {
+    let address = Address::parse(&config.url, config.allow_http).map_err(|bad| match bad {
+        BadAddress::Unencrypted => ConnectError::PlainHttp { host: config.url.clone() },
+        bad => ConnectError::Address(bad),
+    })?;
+    let settings =
+        HttpConfig { user_agent: config.user_agent.clone(), ca_file: config.ca_file.clone() };
+    let http = Http::new(&settings, address.url(), credentials).map_err(|error| match error {
+        HttpSetupError::CaFile { .. } => ConnectError::CaFile(error.to_string()),
+        HttpSetupError::Tls(why) => ConnectError::Tls { host: address.host().into(), why },
+    })?;
+    Ok((http, address))
 }
 
 impl NextcloudRemote {
@@ -251,7 +268,7 @@ fn check(address: &Address, status: &Status) -> Result<(), ConnectError> {
 }
 
 /// Why the first request did not get through, in words that help.
-fn unreachable(address: &Address, error: RemoteError) -> ConnectError {
+pub(super) fn unreachable(address: &Address, error: RemoteError) -> ConnectError {
     let host = address.host().to_owned();
     let why = match error {
         RemoteError::Offline(why) | RemoteError::NoAnswer(why) => {
@@ -276,7 +293,7 @@ fn unreachable(address: &Address, error: RemoteError) -> ConnectError {
 }
 
 /// Why the account cannot be used.
-fn refused(address: &Address, error: RemoteError) -> ConnectError {
+pub(super) fn refused(address: &Address, error: RemoteError) -> ConnectError {
     match error {
         RemoteError::Unauthorized => ConnectError::WrongPassword,
         RemoteError::TooManyRequests { .. } => ConnectError::TooManyLogins,

@@ -5,6 +5,7 @@
 
 mod address;
 mod connect;
+pub mod login;
 mod ocs;
 mod upload;
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::address::Address;
 use crate::remote::webdav::http::{Answer, Http, Request, Verb};
-use crate::remote::{NameRules, Quota, RemoteError, Result};
+use crate::remote::{NameRules, Quota, RemoteError, Result, Secret};
 
 /// Most bytes of one of these pages; the capabilities of a server with many apps have some 50 KiB.
 const PAGE_MAX: usize = 4 * 1024 * 1024;
@@ -162,6 +162,26 @@ struct Envelope<T> {
 #[derive(Deserialize)]
 struct Data<T> {
     data: T,
+}
+
+#[derive(Deserialize)]
+struct AppPassword {
+    apppassword: String,
+}
+
+/// Asks for an app password, which a login password is good for and another app password is not:
+/// [`RemoteError::Forbidden`]. It is named after our `User-Agent`.
+pub async fn app_password(http: &Http, address: &Address) -> Result<Secret> {
+    let made: AppPassword = page(http, address, "ocs/v2.php/core/getapppassword").await?;
+    Ok(Secret::new(made.apppassword))
+}
+
+/// Ends the app password that the request is sent with, at once.
+pub async fn revoke(http: &Http, address: &Address) -> Result<()> {
+    let url = address.page("ocs/v2.php/core/apppassword", Some("format=json"));
+    let request = Request::new(Verb::Delete, url).header("ocs-apirequest", "true")?;
+    http.send(&request).await?.drain().await;
+    Ok(())
 }
 
 async fn page<T: DeserializeOwned>(http: &Http, address: &Address, path: &str) -> Result<T> {

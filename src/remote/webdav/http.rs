@@ -46,6 +46,7 @@ const ERROR_BODY_MAX: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Get,
+    Post,
     Propfind,
     Put,
     Mkcol,
@@ -56,8 +57,9 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Get,
+        Self::Post,
         Self::Propfind,
         Self::Put,
         Self::Mkcol,
@@ -70,6 +72,7 @@ impl Verb {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
+            Self::Post => "POST",
             Self::Propfind => "PROPFIND",
             Self::Put => "PUT",
             Self::Mkcol => "MKCOL",

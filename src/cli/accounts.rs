@@ -1,0 +1,75 @@
+//! `ncfs accounts`: who is logged in where.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::args::exit_codes;
+use super::output::{print, to_json};
+use crate::accounts::{Account, Accounts};
+use crate::control::{self, Client};
+use crate::failure::{ExitCode, Failure};
+
+/// List the accounts that you are logged in with, and where they are mounted.
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub struct AccountsArgs {
+    /// Print JSON for programs: an array of objects with name, server, login_name and mountpoints;
+    /// fields are added, never changed
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is told of an account: no password.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    server: String,
+    login_name: String,
+    mountpoints: Vec<String>,
+}
+
+pub fn run(args: &AccountsArgs) -> Result<ExitCode, Failure> {
+    let (accounts, broken) = Accounts::of_user()?.all()?;
+    let show = |account: &Account| Shown {
+        name: account.name.to_string(),
+        server: account.server.to_string(),
+        login_name: account.login_name.clone(),
+        mountpoints: mounts_of(account),
+    };
+    let shown: Vec<Shown> = accounts.iter().map(show).collect();
+    let mut code = ExitCode::Success;
+    for error in broken {
+        let failure = Failure::from(error);
+        eprintln!("ncfs: {failure}");
+        code = failure.exit_code;
+    }
+    let text = if args.json {
+        to_json(&shown)?
+    } else if shown.is_empty() {
+        "you are not logged in anywhere; to log in: ncfs login https://cloud.example.com".to_owned()
+    } else {
+        shown.iter().map(describe).collect::<Vec<_>>().join("\n")
+    };
+    print(&text)?;
+    Ok(code)
+}
+
+/// Where an account is mounted, as far as the daemons answer.
+pub fn mounts_of(account: &Account) -> Vec<String> {
+    let name = account.name.to_string();
+    let ask = |record: &control::Record| Client::connect(record)?.status();
+    let records = control::list().unwrap_or_default();
+    let statuses = records.iter().filter_map(|record| ask(record).ok());
+    statuses
+        .filter(|status| status.account.as_ref() == Some(&name))
+        .map(|status| status.mountpoint)
+        .collect()
+}
+
+fn describe(shown: &Shown) -> String {
+    let mounts = match shown.mountpoints.is_empty() {
+        true => "not mounted".to_owned(),
+        false => format!("mounted at {}", shown.mountpoints.join(", ")),
+    };
+    format!("{}\n  server  {} as {}\n  {mounts}", shown.name, shown.server, shown.login_name)
+}
