@@ -23,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 pub use credential::{Credential, CredentialSource, Secret};
 pub use error::RemoteError;
@@ -134,19 +135,51 @@ pub struct Quota {
     pub available: Option<u64>,
 }
 
+/// What kind of server it is: what it is known for beyond WebDAV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Vendor {
+    Nextcloud,
+    Owncloud,
+    Webdav,
+}
+
+/// Which conditions the server itself checks, atomically with the change. Where one is `false` the
+/// implementation looks, compares, acts and looks again: a change by somebody else in between is
+/// not noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// The tag or absence of the file that a PUT replaces or creates.
+    pub put: bool,
+    /// The tag of a file that is deleted.
+    pub delete: bool,
+    /// The tag of a file that is read.
+    pub read: bool,
+    /// The tag of a file that is moved or copied.
+    pub move_source: bool,
+    /// The tag or absence of what is at the place where something is moved or copied to.
+    pub move_target: bool,
+}
+
+impl Conditions {
+    /// The server checks them all.
+    pub const ALL: Self =
+        Self { put: true, delete: true, read: true, move_source: true, move_target: true };
+}
+
 /// What a server can do, as far as rooms above have to know.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// Directory tags change with anything below them.
+    pub vendor: Vendor,
+    /// Directory tags change with anything below them. Where they do not, directories have none.
     pub tags_propagate: bool,
     /// `Depth: infinity` is answered.
     pub depth_infinity: bool,
     /// Files have a stable id.
     pub file_ids: bool,
-    /// The modification time can be set.
+    /// The modification time can be set. Where it cannot, [`Remote::set_mtime`] is not to be asked.
     pub sets_mtime: bool,
-    /// Preconditions on PUT and DELETE of files hold.
-    pub conditions: bool,
+    pub conditions: Conditions,
     /// Which names can be stored.
     pub names: NameRules,
 }

@@ -16,7 +16,7 @@ use crate::remote::webdav::href::Root;
 use crate::remote::webdav::http::Http;
 use crate::remote::webdav::session::{HttpConfig, HttpSetupError};
 use crate::remote::webdav::{namespace, propfind};
-use crate::remote::{Capabilities, CredentialSource, RemoteError};
+use crate::remote::{Capabilities, Conditions, CredentialSource, RemoteError, Vendor};
 use crate::types::RemotePath;
 
 /// The oldest Nextcloud with chunked upload v2 (FACTS 9).
@@ -145,11 +145,12 @@ pub async fn find_account(
         },
         part_max: announced.part_max().unwrap_or(PART_MAX),
         capabilities: Capabilities {
+            vendor: Vendor::Nextcloud,
             tags_propagate: true,
             depth_infinity: true,
             file_ids: true,
             sets_mtime: true,
-            conditions: true,
+            conditions: Conditions::ALL,
             names: announced.name_rules(),
         },
         http,

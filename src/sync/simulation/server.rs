@@ -14,8 +14,8 @@ use sha1::{Digest, Sha1};
 use super::SimClock;
 use crate::clock::Clock;
 use crate::remote::{
-    Body, Capabilities, Depth, Entry, Listing, Look, MoveIf, NameRules, PutIf, Quota, Remote,
-    RemoteError, Result, Upload, Written,
+    Body, Capabilities, Conditions, Depth, Entry, Listing, Look, MoveIf, NameRules, PutIf, Quota,
+    Remote, RemoteError, Result, Upload, Vendor, Written,
 };
 use crate::types::{ByteRange, Etag, FileId, RemotePath, Sha1Sum, Version};
 
@@ -101,11 +101,12 @@ impl Server {
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             clock,
             capabilities: Capabilities {
+                vendor: Vendor::Nextcloud,
                 tags_propagate: true,
                 depth_infinity: true,
                 file_ids: true,
                 sets_mtime: true,
-                conditions: true,
+                conditions: Conditions::ALL,
                 names: NameRules::nextcloud(),
             },
         }
