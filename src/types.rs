@@ -6,7 +6,8 @@
 use std::fmt;
 
 /// Number of a node, stable for the life of the state directory: its row id, never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The default is no node's number.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ino(pub u64);
 
 impl Ino {

@@ -2,7 +2,7 @@
 
 use crate::remote::Entry;
 use crate::tree::{Attr, Body, Content, Node, Place, Push, Synced, TreeError, Tx};
-use crate::types::{ContentId, Etag, Ino, Time, Version};
+use crate::types::{ContentId, Ino, Time, Version};
 
 /// Who owns what others put on the server, and with which permissions it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,11 @@ pub fn take(
     node.attr.ctime = now;
 }
 
-/// The tag of a directory's entry.
-pub fn tag(entry: &Entry) -> Option<&Etag> {
-    entry.version.etag.as_ref().filter(|_| entry.is_dir)
+/// Whether a directory has to be listed for what its entry says: its tag is not the adopted one, or,
+/// where the entry has none, something was left open in it.
+pub fn is_stale(dir: &Node, entry: &Entry) -> bool {
+    match &entry.version.etag {
+        Some(tag) => dir.tag() != Some(tag),
+        None => dir.tag().is_none(),
+    }
 }

@@ -89,7 +89,7 @@ impl Engine {
     /// Looks at the server once: after that the root is listed, and what changed while nobody
     /// looked is known.
     pub async fn first_look(&self) -> Result<(), PullError> {
-        self.puller.poll().await
+        self.puller.poll(Duration::ZERO).await
     }
 
     /// Starts push and pull on the current tokio runtime. With `read_only` nothing is ever pushed.
@@ -229,5 +229,9 @@ pub(super) fn is_below(tx: &mut Tx<'_>, ino: Ino, scope: Ino) -> Result<bool, Tr
 impl Lister for Engine {
     async fn list(&self, dir: Ino) -> Result<(), ListError> {
         self.puller.list(dir).await
+    }
+
+    fn used(&self, dir: Ino) {
+        self.puller.used(dir);
     }
 }

@@ -42,6 +42,9 @@ use crate::types::Ino;
 pub trait Lister: Send + Sync + 'static {
     /// Returns when the directory's children are known. One listing however many wait.
     async fn list(&self, dir: Ino) -> Result<(), ListError>;
+
+    /// A program uses the directory: it read it, or looked up a name in it. Cheap, never waits.
+    fn used(&self, _dir: Ino) {}
 }
 
 /// Why a directory could not be listed.

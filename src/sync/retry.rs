@@ -100,7 +100,7 @@ impl Engine {
         if let Some(dir) = dir {
             self.list(dir).await?;
         }
-        self.puller.poll().await?;
+        self.puller.poll(Duration::ZERO).await?;
         let now = self.puller.seen();
         Ok(Seen { names: now.names - before.names, files: now.files - before.files })
     }

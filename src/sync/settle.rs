@@ -15,13 +15,21 @@ pub struct Uploaded {
     pub bumped: bool,
 }
 
+/// Stands for the tag of a directory of which the server tells none that speaks for all below it:
+/// all that its last listing said was merged.
+pub const MERGED: &str = "merged";
+
 /// Makes the next walk come to a directory: its tag and those above it count as unknown.
 pub fn stale_parent(tx: &mut Tx<'_>, parent: Ino) -> Result<(), TreeError> {
     let mut at = Some(parent);
     while let Some(dir) = at {
         let Some(node) = tx.node(dir)? else { return Ok(()) };
         at = node.synced.as_ref().map(|synced| synced.place.parent);
-        if node.tag().is_some() {
+        if let Some(tag) = node.tag() {
+            // Directories above it stand for themselves then.
+            if &*tag.0 == MERGED {
+                at = None;
+            }
             let mut node = (*node).clone();
             node.forget_tag();
             tx.put(node)?;

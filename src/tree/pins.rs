@@ -46,6 +46,13 @@ impl Pins {
         self.counts().get(&ino).is_some_and(|count| count.writers > 0)
     }
 
+    /// All nodes that anybody has open, by ascending number.
+    pub fn open(&self) -> Vec<Ino> {
+        let mut open: Vec<Ino> = self.counts().keys().copied().collect();
+        open.sort_unstable();
+        open
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<Ino, Counts>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

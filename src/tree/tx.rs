@@ -187,11 +187,33 @@ impl<'a> Tx<'a> {
         Ok(count as u64)
     }
 
-    /// Directories whose children are not all known, some of them.
-    pub fn unlisted(&mut self, limit: usize) -> Result<Vec<Arc<Node>>> {
+    /// Up to `limit` directories whose children are not all known, by ascending number, after
+    /// `after`.
+    pub fn unlisted(&mut self, after: Ino, limit: usize) -> Result<Vec<Arc<Node>>> {
         self.select(
-            "kind = 1 AND listed = 0 AND (parent IS NOT NULL OR ino = 1) ORDER BY ino LIMIT ?1",
-            [limit as i64],
+            "kind = 1 AND listed = 0 AND (parent IS NOT NULL OR ino = 1) AND ino > ?1 \
+             ORDER BY ino LIMIT ?2",
+            (after.0 as i64, limit as i64),
+        )
+    }
+
+    /// Up to `limit` directories on both sides whose tag is unknown, by ascending number, after
+    /// `after`.
+    pub fn stale(&mut self, after: Ino, limit: usize) -> Result<Vec<Arc<Node>>> {
+        self.select(
+            "kind = 1 AND listed = 1 AND tag IS NULL AND parent IS NOT NULL \
+             AND s_parent IS NOT NULL AND ino > ?1 ORDER BY ino LIMIT ?2",
+            (after.0 as i64, limit as i64),
+        )
+    }
+
+    /// Up to `limit` directories that programs see, ordered by the directory that they are in and
+    /// their number, after such a pair.
+    pub fn directories(&mut self, after: (Ino, Ino), limit: usize) -> Result<Vec<Arc<Node>>> {
+        self.select(
+            "kind = 1 AND parent IS NOT NULL AND (parent, ino) > (?1, ?2) \
+             ORDER BY parent, ino LIMIT ?3",
+            (after.0.0 as i64, after.1.0 as i64, limit as i64),
         )
     }
 

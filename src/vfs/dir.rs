@@ -72,6 +72,9 @@ impl Vfs {
         limit: usize,
     ) -> Result<Vec<DirEntry>> {
         let ino = self.handles.directory(handle)?;
+        if position == 0 {
+            self.lister.used(ino);
+        }
         self.settle(|| self.look(|tx| entries(tx, ino, position, limit))).await
     }
 

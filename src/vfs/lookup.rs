@@ -29,6 +29,7 @@ impl Vfs {
             }
             None => self.settle(|| self.look(|tx| child(tx, parent, &name))).await?,
         };
+        self.lister.used(parent);
         let stat = node.map(|node| self.stat(&node)).transpose()?;
         Ok(Entry { stat, lasting: has_one_spelling(&name) })
     }

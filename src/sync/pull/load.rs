@@ -4,14 +4,16 @@
 //! leaves nodes that are known and directories that are not, which is true.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 
 use super::merge::{Merged, Pending};
+use super::walk::{PARALLEL, is_about_one};
 use super::{PullError, Puller};
-use crate::remote::{Depth, Entry, RemoteError};
+use crate::remote::{Depth, Entry};
 use crate::sync::overlap::{Observation, Subject};
-use crate::tree::{Body, Place, TreeError};
+use crate::tree::{Body, Node, Place, TreeError};
 use crate::types::{Etag, Ino, RemotePath};
 
 /// Entries merged in one transaction.
@@ -36,10 +38,13 @@ impl Puller {
     pub async fn load(&self) -> Result<(), PullError> {
         // Directories of which some children are known already, from a load that a crash ended: what
         // is missing in them by now only a listing of their own shows.
-        while let Some(dir) = self.tree.view(|tx| tx.half_listed())? {
+        let mut tried = HashSet::new();
+        while let Some(dir) = self.tree.view(|tx| tx.half_listed())?
+            && tried.insert(dir.ino)
+        {
             self.list_now(dir.ino).await?;
         }
-        if self.tree.view(|tx| tx.unlisted(1))?.is_empty() {
+        if self.tree.view(|tx| tx.unlisted(Ino::default(), 1))?.is_empty() {
             return Ok(());
         }
         if !self.remote.capabilities().depth_infinity {
@@ -79,7 +84,8 @@ impl Puller {
         self.tree.transact(|tx| {
             for entry in batch.drain(..) {
                 if entry.path.0.is_empty() {
-                    loading.tags.push((Ino::ROOT, entry.path, entry.version.etag));
+                    let tag = self.tag_of(entry.version.etag);
+                    loading.tags.push((Ino::ROOT, entry.path, tag));
                     continue;
                 }
                 let parent = entry
@@ -120,7 +126,8 @@ impl Puller {
                     && let Some(dir) = tx.holder(&place)?.filter(|node| node.is_dir())
                 {
                     loading.dirs.insert(entry.path.clone(), dir.ino);
-                    loading.tags.push((dir.ino, entry.path, entry.version.etag));
+                    let tag = self.tag_of(entry.version.etag);
+                    loading.tags.push((dir.ino, entry.path, tag));
                 }
             }
             Ok(())
@@ -186,24 +193,28 @@ impl Puller {
         Ok(())
     }
 
-    /// One listing for each directory that was never listed: where `Depth: infinity` is refused, and
-    /// for the few that a walk leaves.
+    /// One listing for each directory that was never listed, several at once: where `Depth: infinity`
+    /// is refused, and for the few that a walk leaves. A program's own listing does not wait for any
+    /// of these.
     pub(super) async fn load_by_levels(&self) -> Result<(), PullError> {
-        let mut failed = HashSet::new();
+        let mut tried = HashSet::new();
         loop {
-            let unlisted = self.tree.view(|tx| tx.unlisted(1000))?;
             let mut progress = false;
-            for dir in unlisted {
-                if dir.synced.is_none() && !dir.is_root() || failed.contains(&dir.ino) {
-                    continue;
-                }
-                progress = true;
-                match self.list_now(dir.ino).await {
-                    Ok(()) => {}
-                    Err(PullError::Remote(RemoteError::NotFound | RemoteError::Forbidden(_))) => {
-                        failed.insert(dir.ino);
+            let mut after = Ino::default();
+            loop {
+                let mut page = self.tree.view(|tx| tx.unlisted(after, BATCH))?;
+                let Some(last) = page.last() else { break };
+                after = last.ino;
+                page.retain(|dir| dir.synced.is_some() || dir.is_root());
+                page.retain(|dir| tried.insert(dir.ino));
+                progress |= !page.is_empty();
+                let list = |dir: Arc<Node>| self.list_now(dir.ino);
+                let mut listings = stream::iter(page).map(list).buffer_unordered(PARALLEL);
+                while let Some(listed) = listings.next().await {
+                    match listed {
+                        Err(PullError::Remote(error)) if is_about_one(&error) => {}
+                        listed => listed?,
                     }
-                    Err(error) => return Err(error),
                 }
             }
             if !progress {

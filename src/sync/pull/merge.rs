@@ -49,7 +49,11 @@ pub struct Pending {
 
 impl Pending {
     pub fn is_empty(&self) -> bool {
-        self.absent.is_empty() && self.arrived.is_empty() && self.replaced.is_empty()
+        self.len() == 0
+    }
+
+    pub fn len(&self) -> usize {
+        self.absent.len() + self.arrived.len() + self.replaced.len()
     }
 }
 
@@ -122,7 +126,9 @@ impl Merge<'_> {
         match node {
             Some(node) if is_same_object(&node, entry) => {
                 merged.complete &= self.same(tx, &node, &place, entry)?;
-                if node.is_listed() && node.tag() != arrive::tag(entry) {
+                // Where no tag says so, one that was removed here is for the step that deletes it.
+                let removed = node.local.is_none() && entry.version.etag.is_none();
+                if node.is_listed() && arrive::is_stale(&node, entry) && !removed {
                     merged.changed_dirs.push(node.ino);
                 }
                 // Removed here: until the server agrees the directory is looked into again.
@@ -385,7 +391,7 @@ impl Merge<'_> {
         self.server_time = seen.server_time;
         let Some(node) = tx.node(ino)? else { return Ok(false) };
         // A directory that was changed, too, is listed by the next walk.
-        let as_before = !node.is_dir() || node.tag() == arrive::tag(&seen.entry);
+        let as_before = !node.is_dir() || !arrive::is_stale(&node, &seen.entry);
         Ok(self.same(tx, &node, &seen.place, &seen.entry)? && as_before)
     }
 

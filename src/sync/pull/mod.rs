@@ -1,9 +1,11 @@
 //! Pull: brings what changed on the server into _synced_, and into _local_ where that had not
 //! changed.
 //!
-//! One look at the root's tag per interval; a walk down only where tags differ. A crash loses
-//! nothing: a tag is adopted only after all below it was merged, so what was not is walked again.
+//! One look at the root's tag per interval; a walk down only where tags differ. Where tags do not
+//! propagate, directories by use and age ([`age`]). A crash loses nothing: a tag is adopted only
+//! after all below it was merged, so what was not is walked again.
 
+mod age;
 mod load;
 mod merge;
 mod walk;
@@ -23,6 +25,7 @@ use crate::content::Contents;
 use crate::remote::{Remote, RemoteError};
 use crate::tree::{Body, Tree, TreeError};
 use crate::types::{Etag, Ino, RemotePath, Time};
+use age::{Ages, InUse};
 
 use merge::{Merge, Pending};
 
@@ -66,6 +69,10 @@ pub struct Puller {
     listings: Mutex<HashMap<Ino, Waiting>>,
     guard: Mutex<Option<String>>,
     polled: Mutex<Option<Time>>,
+    /// How long the server took for one answer of the last poll.
+    answer_time: Mutex<Duration>,
+    in_use: InUse,
+    ages: Mutex<Ages>,
     walking: tokio::sync::Mutex<()>,
     seen_names: AtomicU64,
     seen_files: AtomicU64,
@@ -95,6 +102,9 @@ impl Puller {
             listings: Mutex::default(),
             guard: Mutex::default(),
             polled: Mutex::default(),
+            answer_time: Mutex::default(),
+            in_use: InUse::default(),
+            ages: Mutex::default(),
             walking: tokio::sync::Mutex::default(),
             seen_names: AtomicU64::default(),
             seen_files: AtomicU64::default(),
@@ -122,13 +132,12 @@ impl Puller {
     /// Looks at the server for ever: every `interval`, sooner when asked to.
     pub async fn run(&self, interval: Duration) {
         loop {
-            let began = tokio::time::Instant::now();
-            let outcome = self.poll().await;
-            let took = began.elapsed();
+            let outcome = self.poll(interval).await;
             let wait = match outcome {
                 Ok(()) => {
                     let jitter = interval.mul_f64(self.clock.chance() / 10.0);
-                    interval.max(took * POLITE) + jitter
+                    let answer = *self.answer_time.lock().unwrap_or_else(PoisonError::into_inner);
+                    interval.max(answer * POLITE) + jitter
                 }
                 Err(error) => {
                     tracing::debug!("poll: {error}");
@@ -148,9 +157,18 @@ impl Puller {
         }
     }
 
-    /// Looks at the root's tag, and walks if it is not the adopted one.
-    pub async fn poll(&self) -> Result<(), PullError> {
-        let outcome = self.poll_once().await;
+    /// A program uses the directory.
+    pub fn used(&self, dir: Ino) {
+        // Tags tell more.
+        if !self.remote.capabilities().tags_propagate && self.in_use.note(dir) {
+            self.look.notify_one();
+        }
+    }
+
+    /// Looks at the root's tag, and walks if it is not the adopted one; where tags do not propagate,
+    /// lists what is due, if directories in use are looked at `every` so often.
+    pub async fn poll(&self, every: Duration) -> Result<(), PullError> {
+        let outcome = self.poll_once(every).await;
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         match &outcome {
             Ok(()) => {
@@ -170,18 +188,27 @@ impl Puller {
         outcome
     }
 
-    async fn poll_once(&self) -> Result<(), PullError> {
+    async fn poll_once(&self, every: Duration) -> Result<(), PullError> {
         let _walking = self.walking.lock().await;
+        let began = tokio::time::Instant::now();
         let seen = self.root_tag().await?;
+        *self.answer_time.lock().unwrap_or_else(PoisonError::into_inner) = began.elapsed();
         self.health.answered();
         let Some(root) = self.tree.node(Ino::ROOT)? else { return Ok(()) };
         if !root.is_listed() {
             return self.list_now(Ino::ROOT).await;
         }
-        if seen.is_some() && root.tag() == seen.as_ref() {
+        if !self.remote.capabilities().tags_propagate {
+            let due = {
+                let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
+                ages.due(&self.tree, &self.in_use, every)?
+            };
+            self.walk(due).await?;
+        } else if seen.is_some() && root.tag() == seen.as_ref() {
             return Ok(());
+        } else {
+            self.walk(vec![Ino::ROOT]).await?;
         }
-        self.walk().await?;
         // Directories that turned up at the end of the walk.
         self.load_by_levels().await
     }
