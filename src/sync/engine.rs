@@ -61,6 +61,9 @@ impl Engine {
         let look = Arc::new(Notify::new());
         let (changed, changes) = mpsc::unbounded_channel();
         tree.notify(changed);
+        if !remote.capabilities().sets_mtime {
+            tree.keep_mtimes_here();
+        }
         let pusher = Arc::new(Pusher::new(
             Arc::clone(&tree),
             Arc::clone(&remote),

@@ -26,7 +26,7 @@ mod tx;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
@@ -76,6 +76,7 @@ pub struct Tree {
     ids: AtomicU64,
     ids_end: AtomicU64,
     changes: Mutex<Option<mpsc::UnboundedSender<Ino>>>,
+    mtimes_travel: AtomicBool,
     orphaned_staging: Vec<StagingId>,
     /// Identifies this state directory to the cache that goes with it.
     identity: String,
@@ -161,6 +162,7 @@ impl Tree {
             ids: AtomicU64::new(ids),
             ids_end: AtomicU64::new(ids),
             changes: Mutex::new(None),
+            mtimes_travel: AtomicBool::new(true),
             orphaned_staging,
             identity,
             _lock: lock,
@@ -180,6 +182,12 @@ impl Tree {
     /// Which nodes are in use by open handles.
     pub fn pins(&self) -> &Arc<Pins> {
         &self.pins
+    }
+
+    /// The server does not let modification times be set: from now on those that programs set stay
+    /// here and make nothing dirty.
+    pub fn keep_mtimes_here(&self) {
+        self.mtimes_travel.store(false, Ordering::Release);
     }
 
     /// Sends the number of every node that a commit left dirty, or made clean, to `changes`.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, Params};
 
@@ -323,6 +324,7 @@ impl<'a> Tx<'a> {
 
     /// Keeps `push.since` and what belongs to a failed attempt true to whether the node is dirty.
     fn stamp(&self, node: &mut Node, was_dirty: bool) {
+        node.mtime_set &= self.tree.mtimes_travel.load(Ordering::Acquire);
         if !node.is_dirty() {
             node.push = Default::default();
         } else if !was_dirty || node.push.since.0 == 0 {

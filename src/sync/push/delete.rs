@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 
-use futures_util::StreamExt;
-
 use super::{Pusher, StepError};
-use crate::remote::{Depth, Entry, RemoteError};
+use crate::remote::{Entry, RemoteError};
 use crate::sync::{Event, settle};
 use crate::tree::{Node, TreeError, Tx};
 use crate::types::{Ino, RemotePath};
@@ -60,8 +58,8 @@ impl Pusher {
         for open in self.tree.view(|tx| files_below(tx, node.ino))? {
             self.keep(open).await?;
         }
-        let mut listing = match self.remote.list(path, Depth::Everything).await {
-            Ok(listing) => listing,
+        let entries = match self.list_below(path).await {
+            Ok(entries) => entries,
             Err(RemoteError::NotFound) => return self.settle_gone(node.ino),
             Err(RemoteError::NotADirectory) => {
                 // Somebody removed it and put a file in its place, which is not ours to delete.
@@ -76,11 +74,7 @@ impl Pusher {
             Ok(known)
         })?;
         let mut foreign = Vec::new();
-        while let Some(entry) = listing.entries.next().await {
-            let entry = entry?;
-            if entry.path == *path {
-                continue;
-            }
+        for entry in entries {
             match known.remove(&key(&entry.path)) {
                 Some((_, is_dir)) if is_dir && entry.is_dir => {}
                 Some((known, _))

@@ -8,6 +8,7 @@
 //!
 //! [`schedule`] decides when a node's turn has come.
 
+mod below;
 mod delete;
 mod recall;
 mod resolve;
@@ -290,6 +291,10 @@ impl Pusher {
         let (Some(node), Some(from), Some(target)) = (node, from, target) else {
             return Err(StepError::Outdated);
         };
+        if !self.remote.capabilities().file_ids {
+            // Nothing but the name ties anything to the object, and a copy has another version.
+            return self.rename(ino, to, None).await;
+        }
         let Some(object) = &node.synced else { return Err(StepError::Outdated) };
         if object.racy && !self.is_still(&node, object, &from).await? {
             return Ok(());
@@ -329,6 +334,11 @@ impl Pusher {
         let (node, path) = self.tree.view(|tx| Ok((tx.node(ino)?, tx.synced_path(ino)?)))?;
         let (Some(node), Some(path)) = (node, path) else { return Err(StepError::Outdated) };
         let Some(synced) = &node.synced else { return Err(StepError::Outdated) };
+        if !self.remote.capabilities().sets_mtime {
+            // From a time when it was another server: written once more it stays here.
+            self.tree.transact(|tx| tx.put((*node).clone()))?;
+            return Ok(());
+        }
         let mtime = sendable_mtime(node.attr.mtime.secs());
         match self.remote.set_mtime(&path, mtime, synced.version.etag.as_ref()).await {
             Ok(()) => self.health.answered(),

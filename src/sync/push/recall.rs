@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::{Pusher, StepError};
 use crate::content::Frozen;
-use crate::remote::{Entry, PLAIN_OVERWRITE_MAX, RemoteError};
+use crate::remote::{Entry, PLAIN_OVERWRITE_MAX, RemoteError, Vendor};
 use crate::sync::{arrive, settle};
 use crate::tree::{Content, Node, Sent};
 use crate::types::{ByteRange, ContentId, Ino, RemotePath, Sha1Sum};
@@ -65,7 +65,7 @@ impl Pusher {
     ) -> Result<(), StepError> {
         let staged = matches!(node.content(), Some(Content::Staged { .. }));
         let alive = node.local.is_some() && staged;
-        if !entry.is_dir && sent.is(&entry.version) {
+        if self.is_sent(sent, path, &entry).await? {
             if alive {
                 let frozen = self.contents.freeze(node.ino).await?;
                 if frozen.sum == sent.sum {
@@ -75,32 +75,57 @@ impl Pusher {
             // Changed again since, or removed: what was sent is the base of that.
             return self.settle_older(node, &sent.place, entry.version);
         }
-        let Some(synced) = &node.synced else { return Ok(self.forget_sent(node.ino)?) };
-        if !entry.is_dir && synced.version.agrees(&entry.version) {
+        let before = node.synced.as_ref().map(|synced| &synced.version);
+        if !entry.is_dir && before.is_some_and(|before| before.agrees(&entry.version)) {
             return Ok(self.forget_sent(node.ino)?);
         }
-        let short =
-            !entry.is_dir && entry.version.size < sent.size && sent.size <= PLAIN_OVERWRITE_MAX;
+        let short = !entry.is_dir
+            && entry.version.size < sent.size
+            && self.can_tear(sent.size, node.synced.is_some());
         if short && alive {
             let frozen = self.contents.freeze(node.ino).await?;
             if frozen.sum == sent.sum && self.is_prefix(path, &entry, &frozen).await? {
                 // Our own torn write: replaced, on condition of its present tag.
-                self.tree.transact(|tx| {
-                    let Some(now) = tx.node(node.ino)? else { return Ok(()) };
-                    let mut now = (*now).clone();
-                    if let Some(synced) = &mut now.synced {
-                        synced.version = entry.version.clone();
-                        synced.racy = false;
-                    }
-                    now.remote = None;
-                    now.push.sent = None;
-                    tx.put(now)
-                })?;
-                return Ok(());
+                return self.settle_torn(node, sent, entry);
             }
+        }
+        if node.synced.is_none() {
+            return Ok(self.forget_sent(node.ino)?);
         }
         self.mark_changed(node.ino, entry.version)?;
         Ok(self.forget_sent(node.ino)?)
+    }
+
+    /// Whether a PUT that was cut may have left a part of itself.
+    fn can_tear(&self, size: u64, over_existing: bool) -> bool {
+        match self.remote.capabilities().vendor {
+            // It puts new files together aside, and larger overwrites are chunked uploads.
+            Vendor::Nextcloud => over_existing && size <= PLAIN_OVERWRITE_MAX,
+            Vendor::Owncloud | Vendor::Webdav => true,
+        }
+    }
+
+    /// What a torn write left is the base of the next attempt.
+    fn settle_torn(&self, node: &Node, sent: &Sent, entry: Entry) -> Result<(), StepError> {
+        let content = ContentId(self.tree.allocate_id()?);
+        self.tree.transact(|tx| {
+            let Some(now) = tx.node(node.ino)? else { return Ok(()) };
+            let mut now = (*now).clone();
+            match &mut now.synced {
+                Some(synced) => {
+                    synced.version = entry.version.clone();
+                    synced.racy = false;
+                }
+                None => {
+                    let place = sent.place.clone();
+                    now.synced = Some(arrive::synced(place, &entry, content, None));
+                }
+            }
+            now.remote = None;
+            now.push.sent = None;
+            tx.put(now)
+        })?;
+        Ok(())
     }
 
     /// Whether what the server holds is how the frozen bytes begin.

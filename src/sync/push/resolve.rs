@@ -57,7 +57,7 @@ impl Pusher {
             Err(error) => return Err(error.into()),
         };
         self.health.answered();
-        if !entry.is_dir && sent.is(&entry.version) {
+        if self.is_sent(sent, path, &entry).await? {
             return self.settle_upload(node, place, entry.version, frozen, false);
         }
         self.resolve_content(node, place, path, entry, frozen).await

@@ -2,7 +2,7 @@
 
 use super::{Pusher, StepError};
 use crate::content::{ContentsError, Frozen};
-use crate::remote::{PutIf, RemoteError, Upload, sendable_mtime};
+use crate::remote::{Entry, PutIf, RemoteError, Upload, Vendor, sendable_mtime};
 use crate::sync::arrive;
 use crate::sync::settle::{self, Uploaded};
 use crate::tree::{Node, Place, Sent, Synced, TreeError};
@@ -28,7 +28,11 @@ impl Pusher {
         }
         let (node, place, path) = self.target(ino)?;
         let synced = node.synced.as_ref();
-        let (mtime, bumped) = mtime_to_send(sendable_mtime(node.attr.mtime.secs()), synced);
+        let mtime = sendable_mtime(node.attr.mtime.secs());
+        let (mtime, bumped) = match self.remote.capabilities().sets_mtime {
+            true => mtime_to_send(mtime, synced),
+            false => (mtime, false),
+        };
         let condition = match synced {
             None => PutIf::Free,
             Some(synced) => match synced.version.etag.clone() {
@@ -100,6 +104,26 @@ impl Pusher {
             settle::uploaded(tx, node.ino, place, answer)
         })?;
         Ok(())
+    }
+
+    /// Whether what the server holds is what was sent there. Where neither a checksum nor the
+    /// modification time tells, its content does.
+    pub(super) async fn is_sent(
+        &self,
+        sent: &Sent,
+        path: &RemotePath,
+        entry: &Entry,
+    ) -> Result<bool, StepError> {
+        let told = match entry.version.checksum {
+            Some(Some(_)) => true,
+            // A listing without one means something only where every client's is kept.
+            Some(None) => self.remote.capabilities().vendor == Vendor::Nextcloud,
+            None => false,
+        };
+        if entry.is_dir || entry.version.size != sent.size || (told && !sent.is(&entry.version)) {
+            return Ok(false);
+        }
+        Ok(told || self.fetch_sum(path, entry).await? == sent.sum)
     }
 
     async fn is_there(&self, path: &RemotePath) -> Result<bool, StepError> {
