@@ -12,6 +12,7 @@ use super::server::{Server, sum};
 use crate::clock::Clock;
 use crate::content::{Contents, ContentsError, Frozen};
 use crate::remote::{Remote, Source};
+use crate::sync::Lister;
 use crate::tree::{Attr, Body, Content, Node, Place, Push, Tree, TreeError};
 use crate::types::{ByteRange, ContentId, Ino, Name, StagingId};
 
@@ -145,6 +146,8 @@ impl Contents for Bytes_ {
 pub struct Program {
     pub bytes: Arc<Bytes_>,
     pub clock: Arc<dyn Clock>,
+    /// Hears of directories that are used.
+    pub lister: Arc<dyn Lister>,
     /// The last acknowledged content of every file that the programs still have.
     pub acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
 }
@@ -162,6 +165,7 @@ impl Program {
         let mut at = Ino::ROOT;
         let mut found = self.tree().node(at).unwrap();
         for part in path.split('/').filter(|part| !part.is_empty()) {
+            self.lister.used(at);
             found = self.tree().child(at, &name(part).key()).unwrap();
             at = found.as_ref()?.ino;
         }
@@ -190,14 +194,16 @@ impl Program {
 
     /// The program knows what it is about to overwrite or remove.
     fn has_seen(&self, node: &Node) {
+        let path = self.tree().view(|tx| tx.synced_path(node.ino)).unwrap();
         let mut state = self.bytes.server.state();
         if let Some(bytes) = self.bytes.visible(node) {
             state.permitted.insert(bytes);
         }
         if let (Some(Content::Remote(content)), Some(synced)) = (node.content(), &node.synced)
             && *content == synced.content
+            && let Some(path) = path
         {
-            state.permit(&synced.version);
+            state.permit(&path, &synced.version);
         }
     }
 
@@ -244,6 +250,15 @@ impl Program {
             .unwrap();
         self.acknowledged.lock().unwrap().insert(node.ino, bytes.to_vec());
         true
+    }
+
+    /// Reads a whole file. Where bytes come from the server it may fail, as a program's read does.
+    pub async fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let node = self.find(path)?;
+        let (bytes, _) = self.bytes.bytes(node.ino).await.ok()?;
+        tracing::debug!("program: read {path} {:?}", String::from_utf8_lossy(&bytes));
+        self.bytes.server.state().permitted.insert(bytes.clone());
+        Some(bytes)
     }
 
     pub fn remove(&self, path: &str) -> bool {

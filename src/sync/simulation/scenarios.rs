@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::profile::{NEXTCLOUD, Profile};
 use super::program::Program;
 use super::server::Server;
 use super::{Life, World};
@@ -10,24 +11,33 @@ use crate::clock::Clock;
 use crate::types::RemotePath;
 
 /// Requests that change something; looks and listings are counted elsewhere.
-fn changes(server: &Server) -> Vec<String> {
+pub fn changes(server: &Server) -> Vec<String> {
     let looks = ["PROPFIND", "GET"];
     let mut requests = std::mem::take(&mut server.state().requests);
     requests.retain(|request| !looks.iter().any(|look| request.starts_with(look)));
     requests
 }
 
-fn path(text: &str) -> RemotePath {
+pub fn path(text: &str) -> RemotePath {
     RemotePath(text.split('/').map(super::program::name).collect())
 }
 
-async fn settled(life: &Life) {
+pub async fn settled(life: &Life) {
     life.quiesce().await.unwrap();
 }
 
 /// Runs `prepare`, lets everything be sent, then runs `act` and tells the changes that follow.
 fn requests_of(prepare: impl Fn(&Program), act: impl AsyncFn(&Life)) -> Vec<String> {
-    let mut world = World::new(1);
+    requests_on(NEXTCLOUD, prepare, act)
+}
+
+/// As [`requests_of`], with another server.
+pub fn requests_on(
+    profile: Profile,
+    prepare: impl Fn(&Program),
+    act: impl AsyncFn(&Life),
+) -> Vec<String> {
+    let mut world = World::new(1, profile);
     let mut told = Vec::new();
     world.live(|life| {
         let told = &mut told;
@@ -46,9 +56,9 @@ fn requests_of(prepare: impl Fn(&Program), act: impl AsyncFn(&Life)) -> Vec<Stri
     told
 }
 
-fn nothing(_: &Program) {}
+pub fn nothing(_: &Program) {}
 
-fn a_file(program: &Program) {
+pub fn a_file(program: &Program) {
     assert!(program.write("a", b"one"));
 }
 
@@ -196,7 +206,7 @@ fn a_tree_that_is_gone_before_its_turn_is_nothing() {
     assert!(requests.is_empty(), "{requests:?}");
 }
 
-fn a_project(program: &Program) {
+pub fn a_project(program: &Program) {
     program.mkdir("proj");
     program.mkdir("proj/sub");
     for name in ["proj/a", "proj/b", "proj/sub/c"] {
@@ -204,7 +214,7 @@ fn a_project(program: &Program) {
     }
 }
 
-fn remove_project(program: &Program) {
+pub fn remove_project(program: &Program) {
     for name in ["proj/sub/c", "proj/sub", "proj/a", "proj/b", "proj"] {
         assert!(program.remove(name), "{name}");
     }
@@ -289,7 +299,7 @@ fn the_same_edit_on_both_sides_is_no_conflict() {
 
 #[test]
 fn an_upload_whose_answer_a_crash_swallowed_is_not_a_conflict() {
-    let mut world = World::new(3);
+    let mut world = World::new(3, NEXTCLOUD);
     world.live(async |life| {
         tokio::time::sleep(Duration::from_secs(2)).await;
         life.program.write("a", b"one");
@@ -364,7 +374,7 @@ fn a_file_replaced_while_it_is_created_is_no_conflict() {
 
 #[test]
 fn a_file_replaced_while_the_answer_to_its_creation_is_lost_is_no_conflict() {
-    let mut world = World::new(4);
+    let mut world = World::new(4, NEXTCLOUD);
     world.live(async |life| {
         tokio::time::sleep(Duration::from_secs(2)).await;
         life.program.write("f", b"one");
