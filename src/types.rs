@@ -192,6 +192,11 @@ impl RemotePath {
         Self(names)
     }
 
+    /// Its length in bytes as the server counts it, with a slash before each name.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|name| 1 + name.key().0.len()).sum()
+    }
+
     /// The directory that holds it; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, parents) = self.0.split_last()?;

@@ -148,10 +148,12 @@ impl Vfs {
         let dir = live_dir(tx, parent)?;
         let now = self.clock.now();
         let attr = first_attr(caller, &dir.attr, mode, &body, now);
+        let place = Place::new(parent, name.clone());
+        self.reachable(tx, &place)?;
         let node = tx.insert(Node {
             ino: Ino(0),
             body,
-            local: Some(Place::new(parent, name.clone())),
+            local: Some(place),
             attr,
             synced: None,
             remote: None,

@@ -50,7 +50,7 @@ fn name(error: &BadName) -> i32 {
 fn remote_name(error: &BadRemoteName) -> i32 {
     match error {
         BadRemoteName::NotUtf8 => libc::EILSEQ,
-        BadRemoteName::TooLong => libc::ENAMETOOLONG,
+        BadRemoteName::TooLong | BadRemoteName::PathTooLong => libc::ENAMETOOLONG,
         BadRemoteName::Refused => libc::EINVAL,
     }
 }

@@ -3,6 +3,8 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Result, Vfs};
+use crate::sync::BadRemoteName;
+use crate::tree::{Node, Place, Tx};
 use crate::types::Name;
 
 impl Vfs {
@@ -11,6 +13,31 @@ impl Vfs {
         let name = Name::new(bytes)?;
         self.names.check(&name)?;
         Ok(name)
+    }
+
+    /// Refuses a place whose path is too long for the server.
+    pub(super) fn reachable(&self, tx: &mut Tx<'_>, place: &Place) -> Result<()> {
+        let Some(dir) = tx.local_path(place.parent)? else { return Ok(()) };
+        self.names.room_below(&dir.join(&place.name))?;
+        Ok(())
+    }
+
+    /// Refuses a place for a node where it, or something below it, has too long a path. A Nextcloud
+    /// answers 500 to such a MOVE after it has renamed the directory on its disk.
+    pub(super) fn reachable_with_all_below(
+        &self,
+        tx: &mut Tx<'_>,
+        node: &Node,
+        place: &Place,
+    ) -> Result<()> {
+        let Some(dir) = tx.local_path(place.parent)? else { return Ok(()) };
+        let path = dir.join(&place.name);
+        let room = self.names.room_below(&path)?;
+        let longer = tx.local_path(node.ino)?.is_none_or(|old| path.bytes() > old.bytes());
+        if node.is_dir() && longer && tx.has_path_below(node.ino, room)? {
+            return Err(BadRemoteName::PathTooLong.into());
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,7 @@ impl Vfs {
         if moved.is_dir() && is_inside(tx, to.parent, moved.ino)? {
             return Err(VfsError::IntoItself.into());
         }
+        self.reachable_with_all_below(tx, &moved, to)?;
         let now = self.clock.now();
         let mut replaced = None;
         match child(tx, to.parent, &to.name)? {
@@ -94,6 +95,8 @@ impl Vfs {
         let (Some(first), Some(second)) = (&one.local, &other.local) else {
             return Err(VfsError::Stale.into());
         };
+        self.reachable_with_all_below(tx, &one, second)?;
+        self.reachable_with_all_below(tx, &other, first)?;
         let now = self.clock.now();
         // Names are unique: one of the two is nowhere for a moment.
         tx.put_detached(Node { local: None, ..(*one).clone() })?;

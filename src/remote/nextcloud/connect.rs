@@ -130,6 +130,7 @@ pub async fn find_account(
         let why = RemoteError::Protocol("a user id that is no name".into());
         return Err(ConnectError::Server(why));
     };
+    let names = announced.name_rules().below(&user.id, &config.remote_dir);
     let remote = NextcloudRemote {
         files: home.below(&config.remote_dir),
         home,
@@ -151,7 +152,7 @@ pub async fn find_account(
             file_ids: true,
             sets_mtime: true,
             conditions: Conditions::ALL,
-            names: announced.name_rules(),
+            names,
         },
         http,
         address,

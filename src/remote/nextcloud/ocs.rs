@@ -129,6 +129,7 @@ impl Announced {
         let names = files.forbidden_filenames.clone().or_else(|| files.blacklisted_files.clone());
         NameRules {
             max_bytes: usual.max_bytes,
+            max_path: usual.max_path,
             forbidden_characters,
             forbidden_names: list(&names, usual.forbidden_names),
             forbidden_basenames: list(

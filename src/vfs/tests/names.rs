@@ -75,3 +75,59 @@ fn the_kernel_may_not_remember_names_that_have_two_spellings() {
     assert!(lasting("plain") && lasting("absent"));
     assert!(!lasting(NFC) && !lasting(NFD) && !lasting("absent \u{e9}"));
 }
+
+#[test]
+fn a_path_that_the_server_cannot_store_is_refused_at_once() {
+    let world = world();
+    let mut dir = Ino::ROOT;
+    for _ in 0..15 {
+        dir = world.dir(dir, &"d".repeat(249));
+    }
+    let (fits, too_long) = ("f".repeat(149), "f".repeat(150));
+    let file = world.file(Ino::ROOT, "a");
+    let vfs = &world.vfs;
+    let open = OpenMode::from_flags(libc::O_RDWR);
+    let long = too_long.as_bytes();
+    let refused = [
+        now(vfs.create(USER, dir, long, 0o600, false, open)).err(),
+        now(vfs.mkdir(USER, dir, long, 0o700)).err(),
+        now(vfs.symlink(USER, dir, long, b"a")).err(),
+        now(vfs.mknod(USER, dir, long, libc::S_IFIFO)).err(),
+        now(vfs.rename((Ino::ROOT, b"a"), (dir, long), RenameRule::Replace)).err(),
+    ];
+    for refused in refused {
+        assert_eq!(refused.map(|error| error.errno()), Some(libc::ENAMETOOLONG));
+    }
+    assert_eq!(world.find(dir, &too_long), None);
+    let moved = now(vfs.rename((Ino::ROOT, b"a"), (dir, fits.as_bytes()), RenameRule::Replace));
+    moved.unwrap();
+    assert_eq!(world.find(dir, &fits), Some(file));
+}
+
+#[test]
+fn a_directory_gets_no_name_that_makes_a_path_below_it_too_long() {
+    let world = world();
+    let (short, longer) = ("s".repeat(150), "s".repeat(151));
+    let top = world.dir(Ino::ROOT, &short);
+    let mut dir = top;
+    for _ in 0..14 {
+        dir = world.dir(dir, &"d".repeat(249));
+    }
+    world.file(dir, &"f".repeat(248));
+    let other = world.dir(Ino::ROOT, &longer);
+    let errno = |result: Result<()>| result.map_err(|error| error.errno());
+    for rule in [RenameRule::Replace, RenameRule::Exchange] {
+        let renamed = now(world.vfs.rename(
+            (Ino::ROOT, short.as_bytes()),
+            (Ino::ROOT, longer.as_bytes()),
+            rule,
+        ));
+        assert_eq!(errno(renamed), Err(libc::ENAMETOOLONG), "{rule:?}");
+    }
+    assert_eq!(world.find(Ino::ROOT, &short), Some(top));
+    assert_eq!(world.find(Ino::ROOT, &longer), Some(other));
+    world.rename(&short, &"t".repeat(150)).unwrap();
+    world.rename(&"t".repeat(150), "t").unwrap();
+    world.rename("t", &short).unwrap();
+    assert_eq!(world.find(Ino::ROOT, &short), Some(top));
+}
