@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::credential_file::{CredentialError, FileCredentials};
-use crate::remote::{Credential, CredentialSource, Secret};
+use crate::remote::{Credential, CredentialSource, Secret, Vendor};
 use crate::server_url::ServerUrl;
 use crate::types::RemotePath;
 
@@ -23,6 +23,8 @@ const MAX_SIZE: usize = 256 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServeConfig {
     pub server: ServerUrl,
+    /// What kind of server it is; found out without it.
+    pub vendor: Option<Vendor>,
     pub credentials: CredentialConfig,
     /// The login name, also when the password comes from a file: the state belongs to it.
     pub login_name: String,
@@ -183,6 +185,7 @@ pub(crate) mod tests {
     pub(crate) fn example() -> ServeConfig {
         ServeConfig {
             server: "https://cloud.example.com".parse().unwrap(),
+            vendor: Some(Vendor::Owncloud),
             credentials: CredentialConfig::Given(Secret::new("hunter2")),
             login_name: "alice@example.com".to_owned(),
             account: None,

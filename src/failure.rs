@@ -22,8 +22,8 @@ pub enum ExitCode {
     State = 6,
     /// Changes are left that the server does not have. They are kept in the state directory.
     Unsent = 7,
-    /// What answers there is not a Nextcloud.
-    NotNextcloud = 8,
+    /// What answers there is no server that can be mounted.
+    NoServer = 8,
     /// The server is in maintenance.
     Maintenance = 9,
     /// Nothing of ncfs is mounted there, or its daemon does not answer.
@@ -47,7 +47,7 @@ impl ExitCode {
         (Self::MountPoint, "mount point missing, not empty, already mounted or in use"),
         (Self::State, "state directory in use, of another account, or not writable"),
         (Self::Unsent, "changes are left that the server does not have"),
-        (Self::NotNextcloud, "what answers is not a Nextcloud"),
+        (Self::NoServer, "what answers is no server that can be mounted"),
         (Self::Maintenance, "server is in maintenance"),
         (Self::NotMounted, "nothing is mounted there, or its daemon does not answer"),
         (Self::RemoteDir, "remote directory cannot be used"),

@@ -1,20 +1,28 @@
-//! The address of a Nextcloud, as people write it.
+//! The address of a server, as people write it.
 
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use crate::types::Name;
+
 /// An http or https address (https if it was not said) without user, password, query and trailing
-/// slash. What follows the
-/// server's own directory in an address copied from a browser or from its settings page
-/// (`/index.php/..`, `/remote.php/..`, `/apps/..`) is cut off.
+/// slash.
+///
+/// It has two forms. What was typed, whole: the root of a plain WebDAV server. And the server's own
+/// directory, for all else: what follows it in an address copied from a browser or from the settings
+/// of a Nextcloud (`/index.php/..`, `/remote.php/..`, `/apps/..`) is cut off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ServerUrl(Url);
+pub struct ServerUrl {
+    typed: Url,
+    base: Url,
+}
 
-/// Where the server's own paths begin.
+/// Where the paths of Nextcloud and ownCloud begin.
 const ENTRY_POINTS: [&str; 6] =
     ["index.php", "remote.php", "public.php", "status.php", "ocs", "apps"];
 
@@ -33,30 +41,65 @@ pub enum BadServerUrl {
 }
 
 impl ServerUrl {
+    /// The server's own directory.
     pub fn as_url(&self) -> &Url {
-        &self.0
+        &self.base
+    }
+
+    /// All that was typed.
+    pub fn as_typed(&self) -> &Url {
+        &self.typed
+    }
+
+    /// The address of the server's own directory, as if only that had been typed.
+    pub fn to_base(&self) -> Self {
+        Self { typed: self.base.clone(), base: self.base.clone() }
+    }
+
+    /// A page below the server's own directory; `path` and `query` are of ours and need no escapes.
+    pub fn page(&self, path: &str, query: Option<&str>) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        url.set_query(query);
+        url
+    }
+
+    /// The server's own directory, if it is one level higher than thought; `None` at the top.
+    pub fn parent(&self) -> Option<Self> {
+        let (above, _) = self.base.path().trim_end_matches('/').rsplit_once('/')?;
+        let mut base = self.base.clone();
+        base.set_path(above);
+        Some(Self { typed: self.typed.clone(), base })
     }
 
     /// Scheme, host and port: who gets the password.
     pub fn origin(&self) -> String {
-        self.0.origin().ascii_serialization()
+        self.base.origin().ascii_serialization()
     }
 
     /// The host, with the port unless it is the usual one.
     pub fn host(&self) -> String {
-        let host = self.0.host_str().unwrap_or_default();
-        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// Whether what is sent there can be read on the way: http to another machine.
-    pub fn is_unprotected(&self) -> bool {
-        let loopback = match self.0.host() {
+    pub fn is_encrypted(&self) -> bool {
+        self.base.scheme() == "https"
+    }
+
+    /// Whether it is this machine, so that nothing can listen in between.
+    pub fn is_loopback(&self) -> bool {
+        match self.base.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
             None => false,
-        };
-        self.0.scheme() != "https" && !loopback
+        }
+    }
+
+    /// Whether what is sent there can be read on the way: http to another machine.
+    pub fn is_unprotected(&self) -> bool {
+        !self.is_encrypted() && !self.is_loopback()
     }
 }
 
@@ -76,15 +119,18 @@ impl FromStr for ServerUrl {
         }
         url.set_query(None);
         url.set_fragment(None);
-        let own: Vec<&str> = url
-            .path()
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .take_while(|part| !ENTRY_POINTS.contains(part))
-            .collect();
-        let path = own.join("/");
-        url.set_path(&path);
-        Ok(Self(url))
+        let whole = url.path().to_owned();
+        let parts: Vec<&str> = whole.split('/').filter(|part| !part.is_empty()).collect();
+        let is_name =
+            |part: &&str| Name::new(percent_decode_str(part).collect::<Vec<u8>>()).is_ok();
+        if !parts.iter().all(is_name) {
+            return Err(BadServerUrl::Malformed("a path that no server can have".into()));
+        }
+        let own = parts.iter().position(|part| ENTRY_POINTS.contains(part)).unwrap_or(parts.len());
+        let mut base = url.clone();
+        base.set_path(&parts[..own].join("/"));
+        url.set_path(&parts.join("/"));
+        Ok(Self { typed: url, base })
     }
 }
 
@@ -98,13 +144,14 @@ impl TryFrom<String> for ServerUrl {
 
 impl From<ServerUrl> for String {
     fn from(url: ServerUrl) -> Self {
-        url.to_string()
+        url.typed.as_str().trim_end_matches('/').to_owned()
     }
 }
 
+/// The server's own directory, for people.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+        f.write_str(self.base.as_str().trim_end_matches('/'))
     }
 }
 
@@ -131,6 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_typed_is_kept_beside_it_and_survives_the_pipe() {
+        for text in ["https://c.example/remote.php/webdav", "https://c.example/nc/apps/x%20y"] {
+            let server = parsed(text);
+            assert_eq!(server.as_typed().as_str(), text);
+            assert_eq!(parsed(&String::from(server.clone())), server);
+        }
+        assert_eq!(parsed("c.example/dav//files/").as_typed().path(), "/dav/files");
+    }
+
+    #[test]
+    fn the_directory_above_is_one_component_shorter() {
+        let nc = parsed("https://c.example/a/my%20nc/remote.php/dav");
+        let above = nc.parent().unwrap();
+        assert_eq!(above.to_string(), "https://c.example/a");
+        assert_eq!(above.parent().unwrap().to_string(), "https://c.example");
+        assert!(above.parent().unwrap().parent().is_none());
+        assert_eq!(nc.page("status.php", None).path(), "/a/my%20nc/status.php");
+        assert_eq!(
+            parsed("c.example").page("ocs/v2.php", Some("a=b")).as_str(),
+            "https://c.example/ocs/v2.php?a=b"
+        );
+    }
+
+    #[test]
     fn a_password_in_the_address_is_refused_and_not_repeated() {
         let error = ServerUrl::from_str("https://alice:hunter2@cloud.example.com").unwrap_err();
         assert_eq!(error, BadServerUrl::Credentials);
@@ -142,7 +213,7 @@ mod tests {
         for text in ["ftp://cloud.example.com", "file:///etc"] {
             assert_eq!(ServerUrl::from_str(text).unwrap_err(), BadServerUrl::Scheme, "{text}");
         }
-        for text in ["", "https://", "a b"] {
+        for text in ["", "https://", "a b", "https://x.org/a%2fb", "https://x.org/%00"] {
             assert!(matches!(ServerUrl::from_str(text), Err(BadServerUrl::Malformed(_))), "{text}");
         }
     }

@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("sync", &["tree", "content", "remote"]),
     ("content", &["tree", "remote"]),
     ("tree", &[]),
-    ("remote", &[]),
+    ("remote", &["server_url"]),
     // What a mount is told; the credential is the remote's.
     ("config", &["credential_file", "server_url", "remote"]),
     ("credential_file", &["server_url", "remote"]),

@@ -6,9 +6,8 @@ use crate::accounts::AccountsError;
 use crate::control::ControlError;
 use crate::credential_file::CredentialError;
 use crate::failure::{ExitCode, Failure};
-use crate::remote::RemoteError;
-use crate::remote::nextcloud::ConnectError;
 use crate::remote::nextcloud::login::LoginError;
+use crate::remote::{ConnectError, RemoteError};
 
 impl From<MountError> for Failure {
     fn from(error: MountError) -> Self {
@@ -58,7 +57,7 @@ impl From<LoginError> for Failure {
             LoginError::NotNextcloud { .. }
             | LoginError::NotWebdav { .. }
             | LoginError::NoFlow { .. }
-            | LoginError::OtherHost { .. } => Self::new(ExitCode::NotNextcloud, error),
+            | LoginError::OtherHost { .. } => Self::new(ExitCode::NoServer, error),
         }
     }
 }
@@ -82,17 +81,17 @@ impl From<ControlError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let code = match &error {
-            ConnectError::Address(_) | ConnectError::PlainHttp { .. } | ConnectError::CaFile(_) => {
-                ExitCode::Usage
-            }
+            ConnectError::PlainHttp { .. } | ConnectError::CaFile(_) => ExitCode::Usage,
             ConnectError::Certificate { .. }
             | ConnectError::Tls { .. }
             | ConnectError::UnknownHost { .. }
             | ConnectError::Unreachable { .. } => ExitCode::Unreachable,
             ConnectError::Redirected { .. }
-            | ConnectError::NotNextcloud { .. }
+            | ConnectError::NoServer { .. }
+            | ConnectError::OtherVendor { .. }
+            | ConnectError::UnknownLogin { .. }
             | ConnectError::NotInstalled { .. }
-            | ConnectError::TooOld { .. } => ExitCode::NotNextcloud,
+            | ConnectError::TooOld { .. } => ExitCode::NoServer,
             ConnectError::Maintenance { .. } => ExitCode::Maintenance,
             ConnectError::WrongPassword | ConnectError::TooManyLogins => ExitCode::Credentials,
             ConnectError::NotADirectory { .. } => ExitCode::RemoteDir,

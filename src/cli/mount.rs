@@ -56,6 +56,7 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
     let uid = args.uid.unwrap_or_else(|| geteuid().as_raw());
     let for_another = geteuid().is_root() && uid != geteuid().as_raw();
     Ok(ServeConfig {
+        vendor: args.vendor,
         credentials: source.credentials,
         account: source.account,
         mountpoint,

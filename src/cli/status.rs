@@ -80,6 +80,9 @@ fn describe(status: &Status) -> String {
     if let Some(age) = status.last_poll_s {
         line("checked", format!("{} ago", time(age)));
     }
+    for sentence in &status.not_supported {
+        line("limit", sentence.clone());
+    }
     if !status.problems.is_empty() {
         line("problems", format!("{}; what to do: ncfs problems", status.problems.len()));
     }
@@ -148,6 +151,7 @@ mod tests {
             oldest_pending_s: Some(280),
             cache_bytes: 1 << 30,
             cache_limit: Some(10 << 30),
+            not_supported: vec!["modification times cannot be set".to_owned()],
             quota_used: Some(5 << 30),
             problems: vec![Problem {
                 path: "a.txt".to_owned(),
@@ -163,6 +167,7 @@ mod tests {
   unsent    1 file, 2.0 KiB, the oldest for 4 min
   cache     1.0 GiB of 10.0 GiB
   quota     5.0 GiB used
+  limit     modification times cannot be set
   problems  1; what to do: ncfs problems
     a.txt: too big for the quota";
         assert_eq!(describe(&status), expected);

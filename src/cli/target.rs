@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 
 use crate::accounts::{Account, AccountName, Accounts};
 use crate::failure::{ExitCode, Failure};
-use crate::remote::nextcloud::ConnectConfig;
+use crate::remote::ConnectConfig;
 use crate::server_url::ServerUrl;
 use crate::types::RemotePath;
 
@@ -83,7 +83,8 @@ pub fn connection(server: &ServerUrl, ca_file: Option<PathBuf>, allow_http: bool
     let may_stand = |c: &char| c.is_ascii_graphic() && !"()\\".contains(*c);
     let host: String = host.to_string_lossy().chars().filter(may_stand).collect();
     ConnectConfig {
-        url: server.to_string(),
+        server: server.clone(),
+        vendor: None,
         remote_dir: RemotePath::root(),
         ca_file,
         allow_http,

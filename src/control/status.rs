@@ -34,6 +34,10 @@ pub struct Status {
     pub daemon_pid: u32,
     /// Address of the server, without user and password.
     pub server: String,
+    /// What kind of server it is: `nextcloud`, `owncloud` or `webdav`.
+    pub vendor: String,
+    /// What does not hold on this server, one sentence each. Empty on a Nextcloud.
+    pub not_supported: Vec<String>,
     /// Login name.
     pub user: String,
     /// Name of the account that `ncfs login` stored, if the mount uses one; else null.

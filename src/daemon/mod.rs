@@ -22,8 +22,7 @@ use crate::content::{Bodies, BodyError, Cache, CacheError, Staging};
 use crate::control::{RuntimeDir, Server};
 use crate::failure::{ExitCode, Failure};
 use crate::fuse;
-use crate::remote::nextcloud::{ConnectConfig, NextcloudRemote, find_account};
-use crate::remote::{Quota, Remote};
+use crate::remote::{ConnectConfig, Connection, Quota, Remote, find_account};
 use crate::supervise::ReadySender;
 use crate::sync::{Engine, PullError, Rooms};
 use crate::tree::{Account, Tree, TreeError};
@@ -82,12 +81,13 @@ async fn serve(
     fuse: OwnedFd,
     mut ready: ReadySender,
 ) -> Result<ExitSummary, Failure> {
-    let remote = Arc::new(find_account_of(&config).await?);
+    let connection = find_account_of(&config).await?;
+    let remote = connection.remote();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let tree = Arc::new(open_state(&config, &remote)?);
+    let tree = Arc::new(open_state(&config, &connection)?);
     // Not before it is known that the state may be used: nothing changes on the server for a mount
     // that is refused.
-    remote.make_root().await?;
+    connection.make_root().await?;
     let unused = ContentId(tree.unused_id());
     let cache = Cache::open(&config.cache_dir, tree.identity(), unused, config.cache_size)?;
     let cache = Arc::new(cache);
@@ -164,7 +164,8 @@ async fn serve(
     // Before anybody hears that it is ready, and may want it to end.
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    tracing::info!("mounted {} for {}", remote.identity().origin, remote.identity().user_id);
+    let identity = connection.identity();
+    tracing::info!("mounted {} for {}", identity.origin, identity.user_id);
     ready.ready();
 
     let mut unmounted = false;
@@ -217,9 +218,10 @@ async fn serve(
     Ok(ExitSummary { files_left: left.files, bytes_left: left.bytes })
 }
 
-async fn find_account_of(config: &ServeConfig) -> Result<NextcloudRemote, Failure> {
+async fn find_account_of(config: &ServeConfig) -> Result<Connection, Failure> {
     let address = ConnectConfig {
-        url: config.server.as_url().to_string(),
+        server: config.server.clone(),
+        vendor: config.vendor,
         remote_dir: config.remote_dir.clone(),
         ca_file: config.ca_file.clone(),
         allow_http: config.allow_http,
@@ -228,8 +230,8 @@ async fn find_account_of(config: &ServeConfig) -> Result<NextcloudRemote, Failur
     Ok(find_account(address, config.credential_source()?).await?)
 }
 
-fn open_state(config: &ServeConfig, remote: &NextcloudRemote) -> Result<Tree, Failure> {
-    let identity = remote.identity();
+fn open_state(config: &ServeConfig, connection: &Connection) -> Result<Tree, Failure> {
+    let identity = connection.identity();
     let account = Account {
         origin: identity.origin.clone(),
         user_id: identity.user_id.clone(),
@@ -270,7 +272,7 @@ impl From<TreeError> for Failure {
 }
 
 /// Keeps what is known of the account's fullness fresh.
-async fn watch_quota(remote: Arc<NextcloudRemote>, quota: watch::Sender<Option<Quota>>) {
+async fn watch_quota(remote: Arc<dyn Remote>, quota: watch::Sender<Option<Quota>>) {
     loop {
         match remote.quota().await {
             Ok(seen) => drop(quota.send_replace(Some(seen))),

@@ -1,8 +1,9 @@
 //! The server, in the domain's words.
 //!
 //! [`Remote`] is what the rooms above know of a server. Behind it: `webdav/` speaks RFC 4918 and
-//! parses what comes back, `nextcloud/` adds what Nextcloud has beyond it (user id, capabilities,
-//! quota, chunked upload). This room is the only user of HTTP.
+//! parses what comes back, `nextcloud/` adds what Nextcloud and ownCloud have beyond it (user id,
+//! capabilities, quota, chunked upload), `plain/` makes up for what servers lack that have nothing
+//! beyond it. [`find_account`] finds out which of them it is. This room is the only user of HTTP.
 //!
 //! What every implementation guarantees:
 //! - Each call is one attempt at one change. Reads (`list`, `look`, `read`) may be repeated inside;
@@ -12,22 +13,27 @@
 //! - Bodies are bounded or streamed, and drained or closed: an unread GET locks the file on the
 //!   server (FACTS 4).
 
+mod capabilities;
+mod connect;
 mod credential;
 mod error;
 mod names;
 pub mod nextcloud;
-pub mod webdav;
+mod plain;
+mod webdav;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 
+pub use capabilities::{Capabilities, Conditions, Vendor};
+pub use connect::{ConnectConfig, ConnectError, Connection, Identity, find_account};
 pub use credential::{Credential, CredentialSource, Secret};
 pub use error::RemoteError;
 pub use names::{BadRemoteName, NameRules};
+pub use webdav::MetricsSnapshot;
 
 use crate::types::{ByteRange, Etag, FileId, RemotePath, Sha1Sum, Version};
 
@@ -135,55 +141,6 @@ pub struct Quota {
     pub available: Option<u64>,
 }
 
-/// What kind of server it is: what it is known for beyond WebDAV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Vendor {
-    Nextcloud,
-    Owncloud,
-    Webdav,
-}
-
-/// Which conditions the server itself checks, atomically with the change. Where one is `false` the
-/// implementation looks, compares, acts and looks again: a change by somebody else in between is
-/// not noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conditions {
-    /// The tag or absence of the file that a PUT replaces or creates.
-    pub put: bool,
-    /// The tag of a file that is deleted.
-    pub delete: bool,
-    /// The tag of a file that is read.
-    pub read: bool,
-    /// The tag of a file that is moved or copied.
-    pub move_source: bool,
-    /// The tag or absence of what is at the place where something is moved or copied to.
-    pub move_target: bool,
-}
-
-impl Conditions {
-    /// The server checks them all.
-    pub const ALL: Self =
-        Self { put: true, delete: true, read: true, move_source: true, move_target: true };
-}
-
-/// What a server can do, as far as rooms above have to know.
-#[derive(Clone, Debug)]
-pub struct Capabilities {
-    pub vendor: Vendor,
-    /// Directory tags change with anything below them. Where they do not, directories have none.
-    pub tags_propagate: bool,
-    /// `Depth: infinity` is answered.
-    pub depth_infinity: bool,
-    /// Files have a stable id.
-    pub file_ids: bool,
-    /// The modification time can be set. Where it cannot, [`Remote::set_mtime`] is not to be asked.
-    pub sets_mtime: bool,
-    pub conditions: Conditions,
-    /// Which names can be stored.
-    pub names: NameRules,
-}
-
 /// A server with one account and one remote directory on it.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
@@ -259,3 +216,6 @@ pub fn sendable_mtime(mtime: i64) -> i64 {
 /// Overwrites of existing files up to this size are one PUT, larger ones a chunked upload: a cut PUT
 /// destroys the old content on the server (FACTS 0.2). Bytes.
 pub const PLAIN_OVERWRITE_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 use super::exit_codes;
 use crate::cli::quantity::{parse_duration, parse_octal, parse_size};
 use crate::config::{LogFormat, LogLevel};
+use crate::remote::Vendor;
 
 const MOUNT_EXAMPLES: &str = "\
 Credentials:
@@ -28,14 +29,15 @@ Example:
   ncfs unmount ~/cloud
 ";
 
-/// Mount a Nextcloud at a directory.
+/// Mount a Nextcloud, an ownCloud or another WebDAV server at a directory.
 ///
 /// Returns when the files can be used. If that does not succeed, one sentence says why and nothing
 /// stays mounted. Root mounts directly, everybody else through fusermount3 (package fuse3).
 #[derive(Debug, Args)]
 #[command(after_help = MOUNT_EXAMPLES.to_owned() + "\n" + &exit_codes())]
 pub struct MountArgs {
-    /// An account from ncfs login, or the address of its server: https://cloud.example.com
+    /// An account from ncfs login, or the address of a server: of a Nextcloud or ownCloud as in the
+    /// browser, https://cloud.example.com; of another that of its WebDAV directory
     #[arg(value_name = "ACCOUNT|URL", env = "NCFS_URL")]
     pub url: String,
 
@@ -60,6 +62,10 @@ pub struct MountArgs {
     /// Login name: used with the variable NCFS_PASSWORD, or tells accounts at one address apart
     #[arg(long, value_name = "NAME", env = "NCFS_USER", help_heading = "Server")]
     pub user: Option<String>,
+
+    /// What kind of server it is [default: found out]
+    #[arg(long, value_name = "KIND", env = "NCFS_VENDOR", help_heading = "Server")]
+    pub vendor: Option<Vendor>,
 
     /// Directory on the server to mount; made if missing
     #[arg(

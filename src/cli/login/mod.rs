@@ -23,9 +23,7 @@ use super::target::{connection, parse_name, runtime, server_url};
 use crate::accounts::{Account, AccountName, Accounts};
 use crate::failure::{ExitCode, Failure};
 use crate::remote::nextcloud::login::{self, Exchanged, Flow, LIFE};
-use crate::remote::nextcloud::{ConnectConfig, ConnectError, find_account};
-use crate::remote::{Credential, Quota, Remote, Secret};
-use crate::server_url::ServerUrl;
+use crate::remote::{ConnectConfig, Credential, Quota, Secret, find_account};
 use crate::supervise;
 
 const LOGIN_EXAMPLES: &str = "\
@@ -110,7 +108,7 @@ async fn in_the_browser(args: &LoginArgs, config: &ConnectConfig) -> Result<Exch
     let hint = if is_opening { "A browser should open; if none does, open" } else { "Open" };
     eprintln!("{hint} this link, log in and grant access:\n\n  {}\n", flow.link());
     let credential = wait_for_grant(&flow, args.timeout.unwrap_or(LIFE).min(LIFE)).await?;
-    Ok(Exchanged { server: flow.server(), credential, is_fresh: true })
+    Ok(Exchanged { server: flow.server().clone(), credential, is_fresh: true })
 }
 
 /// Stores what was obtained, ends what it replaces, and tells who is logged in.
@@ -121,7 +119,7 @@ async fn keep(
     config: ConnectConfig,
 ) -> Result<ExitCode, Failure> {
     let Exchanged { server, credential, is_fresh } = obtained;
-    let config = ConnectConfig { url: server, ..config };
+    let config = ConnectConfig { server, ..config };
     let stored = store(accounts, name, &credential, is_fresh, &config);
     let (account, former) = match stored {
         Ok(stored) => stored,
@@ -158,7 +156,7 @@ fn store(
     config: &ConnectConfig,
 ) -> Result<(Account, Option<Account>), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(ExitCode::Usage, error);
-    let server: ServerUrl = config.url.parse().map_err(|error| usage(&error))?;
+    let server = config.server.clone();
     let login_name = &credential.login_name;
     let name = match name {
         Some(name) => name,
@@ -211,20 +209,19 @@ async fn introduce(account: &Account, config: ConnectConfig) -> Result<String, F
     };
     let mut lines = Vec::new();
     match find_account(config, Arc::new(credential)).await {
-        Ok(remote) => {
-            let who = remote.identity();
+        Ok(connection) => {
+            let who = connection.identity();
             let is_named = who.display_name != who.user_id;
             let person = if is_named { format!(" ({})", who.display_name) } else { String::new() };
+            let product = format!("{} {}", who.product, who.version);
             lines.push(format!(
-                "Logged in to {} ({} {}) as {}{person}",
-                account.server, who.product, who.version, who.user_id
+                "Logged in to {} ({}) as {}{person}",
+                account.server,
+                product.trim_end(),
+                who.user_id
             ));
-            let quota = remote.quota().await.ok();
+            let quota = connection.remote().quota().await.ok();
             lines.extend(quota.map(|quota| format!("  quota    {}", describe(quota))));
-        }
-        // Another WebDAV server, which tells nothing of its users.
-        Err(ConnectError::NotNextcloud { .. }) => {
-            lines.push(format!("Logged in to {} as {}", account.server, account.login_name));
         }
         Err(error) => {
             let failure = Failure::from(error);

@@ -62,6 +62,13 @@ impl Controlled {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon_pid: std::process::id(),
             server: config.server.to_string(),
+            vendor: remote.capabilities().vendor.to_string(),
+            not_supported: remote
+                .capabilities()
+                .not_supported()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             user: config.login_name.clone(),
             account: config.account.clone(),
             mountpoint: config.mountpoint.display().to_string(),

@@ -17,13 +17,11 @@ use reqwest::Url;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::address::Address;
-use super::connect::{ConnectConfig, ConnectError, find_server, reach, refused, unreachable};
 use super::ocs;
+use crate::remote::connect::{Found, find_nextcloud, find_server};
 use crate::remote::webdav::http::{Http, Payload, Request, Verb};
-use crate::remote::webdav::propfind;
-use crate::remote::{Credential, RemoteError, Secret};
-use crate::types::RemotePath;
+use crate::remote::{ConnectConfig, ConnectError, Credential, RemoteError, Secret};
+use crate::server_url::ServerUrl;
 
 /// How long the server waits for the person.
 pub const LIFE: Duration = Duration::from_secs(20 * 60);
@@ -62,7 +60,8 @@ pub enum LoginError {
 impl From<ConnectError> for LoginError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::NotNextcloud { address, why } => Self::NotNextcloud { address, why },
+            ConnectError::OtherVendor { address, why, .. } => Self::NotNextcloud { address, why },
+            ConnectError::NoServer { address, why } => Self::NotWebdav { address, why },
             ConnectError::WrongPassword => Self::WrongPassword,
             error => Self::Connect(error),
         }
@@ -79,7 +78,7 @@ impl LoginError {
 /// A login that waits for the person.
 pub struct Flow {
     http: Arc<Http>,
-    address: Address,
+    server: ServerUrl,
     link: Url,
     endpoint: Url,
     token: Secret,
@@ -118,23 +117,26 @@ impl Flow {
     pub async fn start(config: &ConnectConfig) -> Result<Self, LoginError> {
         // Never sent: the requests of a flow are anonymous.
         let nobody = Credential { login_name: String::new(), app_password: Secret::new("") };
-        let (http, address, _) = find_server(config, Arc::new(nobody)).await?;
-        let mut request = Request::new(Verb::Post, address.page("index.php/login/v2", None));
+        let (http, server) = find_nextcloud(config, Arc::new(nobody)).await?;
+        let mut request = Request::new(Verb::Post, server.page("index.php/login/v2", None));
         request.anonymous = true;
-        let no_flow = |why: String| LoginError::NoFlow { address: address.to_string(), why };
+        let no_flow = |why: String| LoginError::NoFlow { address: server.to_string(), why };
         let answer = http.send(&request.payload(Payload::Bytes("".into()))).await;
         let answer = answer.map_err(|error| match error {
-            error if error.is_offline() => unreachable(&address, error).into(),
-            error @ RemoteError::TooManyRequests { .. } => refused(&address, error).into(),
+            error if error.is_offline() => ConnectError::unreachable(&server, error).into(),
+            error @ RemoteError::TooManyRequests { .. } => {
+                ConnectError::refused(&server, error).into()
+            }
             error => no_flow(error.to_string()),
         })?;
-        let body = answer.collect(ANSWER_MAX).await.map_err(|why| unreachable(&address, why))?;
+        let body = answer.collect(ANSWER_MAX).await;
+        let body = body.map_err(|why| ConnectError::unreachable(&server, why))?;
         let started: Started = serde_json::from_slice(&body)
             .map_err(|_| no_flow("it answers with something else".into()))?;
-        let link = rebase(address.url(), &started.login)?;
-        let endpoint = rebase(address.url(), &started.poll.endpoint)?;
+        let link = rebase(server.as_url(), &started.login)?;
+        let endpoint = rebase(server.as_url(), &started.poll.endpoint)?;
         let token = Secret::new(started.poll.token);
-        Ok(Self { http, address, link, endpoint, token })
+        Ok(Self { http, server, link, endpoint, token })
     }
 
     /// What the person has to open.
@@ -143,8 +145,8 @@ impl Flow {
     }
 
     /// The base address of the server.
-    pub fn server(&self) -> String {
-        self.address.to_string()
+    pub fn server(&self) -> &ServerUrl {
+        &self.server
     }
 
     /// Asks whether the person has granted access. After an error that is transient it may be asked
@@ -164,7 +166,7 @@ impl Flow {
         // The parser's message could quote the password.
         let granted: Granted = serde_json::from_slice(&body)
             .map_err(|_| server(RemoteError::Protocol("no credential in the answer".into())))?;
-        rebase(self.address.url(), &granted.server)?;
+        rebase(self.server.as_url(), &granted.server)?;
         let Granted { login_name, app_password, .. } = granted;
         Ok(Outcome::Granted(Credential { login_name, app_password }))
     }
@@ -187,8 +189,8 @@ impl Flow {
 
 /// A credential that works, and whether it was made for us.
 pub struct Exchanged {
-    /// The base address of the server.
-    pub server: String,
+    /// Where it works: the base address of a Nextcloud, the directory of a WebDAV server.
+    pub server: ServerUrl,
     pub credential: Credential,
     /// It is an app password that the server made just now.
     pub is_fresh: bool,
@@ -197,41 +199,24 @@ pub struct Exchanged {
 /// Checks a password that the person typed, and gets an app password for it if it is the one they
 /// log in with. Any WebDAV server will do.
 pub async fn exchange(config: &ConnectConfig, typed: Credential) -> Result<Exchanged, LoginError> {
-    let as_typed = |address: &Address| Exchanged {
-        server: address.to_string(),
-        credential: typed.clone(),
-        is_fresh: false,
-    };
-    let (http, address, _) = match find_server(config, Arc::new(typed.clone())).await {
-        Err(ConnectError::NotNextcloud { .. }) => {
-            return check_webdav(config, &typed).await.map(|address| as_typed(&address));
+    let (http, server) = match find_server(config, Arc::new(typed.clone())).await? {
+        (http, Found::Cloud { server, .. }) => (http, *server),
+        // It has taken the password by now.
+        (_, Found::Plain { .. }) => {
+            let server = config.server.clone();
+            return Ok(Exchanged { server, credential: typed, is_fresh: false });
         }
-        found => found?,
     };
-    match ocs::app_password(&http, &address).await {
+    match ocs::app_password(&http, &server).await {
         Ok(app_password) => {
             let credential = Credential { login_name: typed.login_name.clone(), app_password };
-            Ok(Exchanged { server: address.to_string(), credential, is_fresh: true })
+            Ok(Exchanged { server, credential, is_fresh: true })
         }
         // It is an app password already, or the server makes none.
-        Err(RemoteError::Forbidden(_) | RemoteError::NotFound) => Ok(as_typed(&address)),
-        Err(error) => Err(refused(&address, error).into()),
-    }
-}
-
-/// Whether a server that is no Nextcloud takes the password.
-async fn check_webdav(
-    config: &ConnectConfig,
-    credential: &Credential,
-) -> Result<Address, LoginError> {
-    let (http, address) = reach(config, Arc::new(credential.clone()))?;
-    let not_webdav = |why: String| LoginError::NotWebdav { address: address.to_string(), why };
-    let root = address.collection(&[]).ok_or_else(|| not_webdav("no directory".into()))?;
-    match propfind::look(&http, &root, &RemotePath::root()).await {
-        Ok(_) => Ok(address),
-        Err(error @ RemoteError::Unauthorized) => Err(refused(&address, error).into()),
-        Err(error) if error.is_offline() => Err(unreachable(&address, error).into()),
-        Err(error) => Err(not_webdav(error.to_string())),
+        Err(RemoteError::Forbidden(_) | RemoteError::NotFound) => {
+            Ok(Exchanged { server, credential: typed, is_fresh: false })
+        }
+        Err(error) => Err(ConnectError::refused(&server, error).into()),
     }
 }
 
@@ -251,12 +236,12 @@ pub async fn revoke(
     config: &ConnectConfig,
     credential: Credential,
 ) -> Result<Revoked, ConnectError> {
-    let (http, address, _) = find_server(config, Arc::new(credential)).await?;
-    match ocs::revoke(&http, &address).await {
+    let (http, server) = find_nextcloud(config, Arc::new(credential)).await?;
+    match ocs::revoke(&http, &server).await {
         Ok(()) => Ok(Revoked::Now),
         Err(RemoteError::Unauthorized) => Ok(Revoked::Before),
         Err(RemoteError::Forbidden(_)) => Ok(Revoked::NotAnAppPassword),
-        Err(error) => Err(refused(&address, error)),
+        Err(error) => Err(ConnectError::refused(&server, error)),
     }
 }
 

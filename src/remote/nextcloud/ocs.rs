@@ -5,9 +5,9 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::address::Address;
 use crate::remote::webdav::http::{Answer, Http, Request, Verb};
-use crate::remote::{NameRules, Quota, RemoteError, Result, Secret};
+use crate::remote::{NameRules, Quota, RemoteError, Result, Secret, Vendor};
+use crate::server_url::ServerUrl;
 
 /// Most bytes of one of these pages; the capabilities of a server with many apps have some 50 KiB.
 const PAGE_MAX: usize = 4 * 1024 * 1024;
@@ -21,9 +21,18 @@ pub struct Status {
     /// `32.0.1`
     pub versionstring: String,
     pub productname: String,
+    /// Empty on a Nextcloud; `Community` or `Enterprise` on an ownCloud.
+    edition: String,
 }
 
 impl Status {
+    /// Which of the two it is. The name is the operator's choice on a Nextcloud, so it decides only if
+    /// it is ownCloud's own.
+    pub fn vendor(&self) -> Vendor {
+        let named = self.productname.to_lowercase().contains("owncloud");
+        if named || !self.edition.is_empty() { Vendor::Owncloud } else { Vendor::Nextcloud }
+    }
+
     /// The first number of the version.
     pub fn major(&self) -> Option<u32> {
         self.versionstring.split('.').next()?.parse().ok()
@@ -31,14 +40,14 @@ impl Status {
 }
 
 /// Asks for `status.php` and gives whatever is answered there.
-pub async fn status_page(http: &Http, address: &Address) -> Result<Answer> {
-    let mut request = Request::new(Verb::Get, address.page("status.php", None));
+pub async fn status_page(http: &Http, server: &ServerUrl) -> Result<Answer> {
+    let mut request = Request::new(Verb::Get, server.page("status.php", None));
     request.anonymous = true;
     http.exchange(&request).await
 }
 
 /// Reads the body of `status.php`; `None` when it is something else.
-pub async fn status(answer: Answer) -> Result<Option<Status>> {
+pub async fn read_status(answer: Answer) -> Result<Option<Status>> {
     let body = answer.collect(PAGE_MAX).await?;
     let value: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     // Any JSON object would do for the defaults; only a Nextcloud says whether it is installed.
@@ -53,6 +62,9 @@ pub struct User {
     pub id: String,
     #[serde(default)]
     displayname: Option<String>,
+    /// The same on an ownCloud; a Nextcloud has both.
+    #[serde(default, rename = "display-name")]
+    display_name: Option<String>,
     #[serde(default)]
     quota: UserQuota,
 }
@@ -66,7 +78,8 @@ struct UserQuota {
 
 impl User {
     pub fn display_name(&self) -> &str {
-        self.displayname.as_deref().filter(|name| !name.is_empty()).unwrap_or(&self.id)
+        let names = self.displayname.iter().chain(&self.display_name);
+        names.map(String::as_str).find(|name| !name.is_empty()).unwrap_or(&self.id)
     }
 
     /// Negative numbers stand for unlimited, unknown, not computed (FACTS 2).
@@ -77,8 +90,8 @@ impl User {
 }
 
 /// Asks who we are.
-pub async fn user(http: &Http, address: &Address) -> Result<User> {
-    page(http, address, "ocs/v2.php/cloud/user").await
+pub async fn user(http: &Http, server: &ServerUrl) -> Result<User> {
+    page(http, server, "ocs/v2.php/cloud/user").await
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +104,13 @@ struct CapabilitiesPage {
 #[serde(default)]
 pub struct Announced {
     files: Files,
+    dav: Dav,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Dav {
+    chunking: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +163,11 @@ impl Announced {
         }
     }
 
+    /// Whether files can be sent in parts that are put together by a MOVE.
+    pub fn takes_parts(&self) -> bool {
+        self.dav.chunking == "1.0"
+    }
+
     /// Largest part of a chunked upload that the server wants, bytes; `None` when it does not say.
     pub fn part_max(&self) -> Option<u64> {
         self.files.chunked_upload.max_size.filter(|size| *size > 0)
@@ -150,8 +175,8 @@ impl Announced {
 }
 
 /// Asks what the server can do.
-pub async fn capabilities(http: &Http, address: &Address) -> Result<Announced> {
-    let page: CapabilitiesPage = page(http, address, "ocs/v2.php/cloud/capabilities").await?;
+pub async fn capabilities(http: &Http, server: &ServerUrl) -> Result<Announced> {
+    let page: CapabilitiesPage = page(http, server, "ocs/v2.php/cloud/capabilities").await?;
     Ok(page.capabilities)
 }
 
@@ -172,21 +197,21 @@ struct AppPassword {
 
 /// Asks for an app password, which a login password is good for and another app password is not:
 /// [`RemoteError::Forbidden`]. It is named after our `User-Agent`.
-pub async fn app_password(http: &Http, address: &Address) -> Result<Secret> {
-    let made: AppPassword = page(http, address, "ocs/v2.php/core/getapppassword").await?;
+pub async fn app_password(http: &Http, server: &ServerUrl) -> Result<Secret> {
+    let made: AppPassword = page(http, server, "ocs/v2.php/core/getapppassword").await?;
     Ok(Secret::new(made.apppassword))
 }
 
 /// Ends the app password that the request is sent with, at once.
-pub async fn revoke(http: &Http, address: &Address) -> Result<()> {
-    let url = address.page("ocs/v2.php/core/apppassword", Some("format=json"));
+pub async fn revoke(http: &Http, server: &ServerUrl) -> Result<()> {
+    let url = server.page("ocs/v2.php/core/apppassword", Some("format=json"));
     let request = Request::new(Verb::Delete, url).header("ocs-apirequest", "true")?;
     http.send(&request).await?.drain().await;
     Ok(())
 }
 
-async fn page<T: DeserializeOwned>(http: &Http, address: &Address, path: &str) -> Result<T> {
-    let request = Request::new(Verb::Get, address.page(path, Some("format=json")))
+async fn page<T: DeserializeOwned>(http: &Http, server: &ServerUrl, path: &str) -> Result<T> {
+    let request = Request::new(Verb::Get, server.page(path, Some("format=json")))
         .header("ocs-apirequest", "true")?;
     let body = http.send(&request).await?.collect(PAGE_MAX).await?;
     let envelope: Envelope<T> = serde_json::from_slice(&body).map_err(|error| {
@@ -215,10 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn the_two_products_are_told_apart_whatever_the_operator_calls_them() {
+        let vendor = |json: &str| serde_json::from_str::<Status>(json).unwrap().vendor();
+        let owncloud = [
+            r#"{"installed":true,"versionstring":"10.13.0","edition":"Community","productname":"X"}"#,
+            r#"{"installed":true,"versionstring":"10.0.3","edition":"","productname":"ownCloud"}"#,
+        ];
+        let nextcloud = [
+            r#"{"installed":true,"versionstring":"32.0.1","edition":"","productname":"Nextcloud"}"#,
+            r#"{"installed":true,"versionstring":"32.0.1","productname":"Our Cloud"}"#,
+        ];
+        assert!(owncloud.iter().all(|json| vendor(json) == Vendor::Owncloud));
+        assert!(nextcloud.iter().all(|json| vendor(json) == Vendor::Nextcloud));
+    }
+
+    #[test]
     fn recorded_capabilities_are_understood() {
         let page: CapabilitiesPage =
             recorded(include_str!("../../../tests/testcloud/transcripts/capabilities.http"));
         assert_eq!(page.capabilities.part_max(), Some(104_857_600));
+        assert!(page.capabilities.takes_parts() && !Announced::default().takes_parts());
         let rules = page.capabilities.name_rules();
         assert_eq!(rules.forbidden_names, [".htaccess"]);
         assert_eq!(rules.forbidden_extensions, [".filepart", ".part"]);

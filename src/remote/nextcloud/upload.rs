@@ -1,8 +1,8 @@
 //! Uploads: in one PUT where that is safe, else in parts (chunked upload v2, FACTS 9).
 //!
-//! Guarantees: what stands under the name is at every moment either the old content or all of the
-//! new one, but for a PUT of at most [`PLAIN_OVERWRITE_MAX`] bytes over an existing file that is cut
-//! on its way (FACTS 0.2). Parts gather in a folder of the server's that nobody sees; it is deleted
+//! Guarantees, where the server takes parts: what stands under the name is at every moment either the
+//! old content or all of the new one, but for a PUT of at most [`PLAIN_OVERWRITE_MAX`] bytes over an
+//! existing file that is cut on its way (FACTS 0.2). Parts gather in a folder of the server's that nobody sees; it is deleted
 //! when the upload fails or is dropped before its assembly. A crash here leaves it to the server,
 //! which deletes it after a day.
 
@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::NextcloudRemote;
 use crate::remote::webdav::http::{Answer, Http, Payload, Request, Verb};
+use crate::remote::webdav::temporary::Temporary;
 use crate::remote::webdav::{href::Root, namespace, put, tag};
 use crate::remote::{
     MoveIf, PLAIN_OVERWRITE_MAX, PutIf, RemoteError, Result, Upload, Written, sendable_mtime,
@@ -43,9 +44,9 @@ pub async fn upload(
         PutIf::Holds(_) => size <= PLAIN_OVERWRITE_MAX,
     };
     let target = remote.files.url(path);
-    let answer = match plain {
-        true => in_one(&remote.http, target, &upload).await?,
-        false => in_parts(remote, target, &upload).await?,
+    let answer = match remote.part_max {
+        Some(part_max) if !plain => in_parts(remote, part_max, target, &upload).await?,
+        _ => in_one(&remote.http, target, &upload).await?,
     };
     let written = written(&upload, &answer);
     answer.drain().await;
@@ -65,11 +66,16 @@ async fn in_one(http: &Http, target: Url, upload: &Upload) -> Result<Answer> {
     put::put(http, &described(request, upload)?).await
 }
 
-async fn in_parts(remote: &NextcloudRemote, target: Url, upload: &Upload) -> Result<Answer> {
+async fn in_parts(
+    remote: &NextcloudRemote,
+    part_max: u64,
+    target: Url,
+    upload: &Upload,
+) -> Result<Answer> {
     let size = upload.source.size();
     let http = &remote.http;
     let mut folder = UploadFolder::create(http, &remote.uploads, &target, size).await?;
-    for (index, range) in parts(size, remote.part_max).enumerate() {
+    for (index, range) in parts(size, part_max).enumerate() {
         folder.put_part(index + 1, range, upload).await?;
     }
     let condition = match &upload.condition {
@@ -82,10 +88,11 @@ async fn in_parts(remote: &NextcloudRemote, target: Url, upload: &Upload) -> Res
     let mut request = described(request, upload)?;
     // All bytes are read and written once more (FACTS 9).
     request.patience = request.patience.max(put::patience(size)) * 2;
-    folder.keep();
+    // From here on the server may be assembling: without an answer it is left alone.
+    folder.temporary.keep();
     let outcome = http.send(&request).await;
     match &outcome {
-        Err(error) if !error.outcome_unknown() => folder.delete(),
+        Err(error) if !error.outcome_unknown() => folder.temporary.discard(),
         _ => {}
     }
     outcome
@@ -130,7 +137,7 @@ struct UploadFolder {
     root: Root,
     target: Url,
     size: u64,
-    armed: bool,
+    temporary: Temporary,
 }
 
 impl UploadFolder {
@@ -138,12 +145,12 @@ impl UploadFolder {
         let name = Name::new(format!("ncfs-{:032x}", rand::random::<u128>()).into_bytes())
             .map_err(|error| RemoteError::Refused(error.to_string()))?;
         let root = uploads.below(&RemotePath(vec![name]));
-        let mut folder =
-            Self { http: Arc::clone(http), root, target: target.clone(), size, armed: false };
-        let request =
-            folder.described(Request::new(Verb::Mkcol, folder.root.url(&RemotePath::root())))?;
+        let url = root.url(&RemotePath::root());
+        // If its answer is lost it may be there all the same.
+        let temporary = Temporary::new(http, url.clone());
+        let folder = Self { http: Arc::clone(http), root, target: target.clone(), size, temporary };
+        let request = folder.described(Request::new(Verb::Mkcol, url))?;
         namespace::finish(http, &request).await.map_err(invisible)?;
-        folder.armed = true;
         Ok(folder)
     }
 
@@ -181,30 +188,6 @@ impl UploadFolder {
     fn url(&self, name: &[u8]) -> Result<Url> {
         let name = Name::new(name).map_err(|error| RemoteError::Refused(error.to_string()))?;
         Ok(self.root.url(&RemotePath(vec![name])))
-    }
-
-    /// From here on the server may be assembling: without an answer it is left alone.
-    fn keep(&mut self) {
-        self.armed = false;
-    }
-
-    fn delete(mut self) {
-        self.armed = true;
-    }
-}
-
-impl Drop for UploadFolder {
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if !self.armed {
-            return;
-        }
-        let (http, url) = (Arc::clone(&self.http), self.root.url(&RemotePath::root()));
-        runtime.spawn(async move {
-            if let Err(error) = namespace::delete(&http, url, None).await {
-                debug!(%error, "an upload folder is left to the server");
-            }
-        });
     }
 }
 

@@ -19,12 +19,24 @@ use crate::types::{ByteRange, Etag};
 /// the length out only for empty files (FACTS 4).
 const UNKNOWN_LENGTH_MAX: usize = 8 * 1024 * 1024;
 
+/// Who sees to it that the bytes are those of the tag that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The server, by `If-Match`; what it answers is compared all the same.
+    There,
+    /// We, by the tag that comes with the bytes, which belongs to them: the server may know no
+    /// conditions, or refuse a tag that it calls weak for a while. Where it has no tags, one is made
+    /// from time and size.
+    Here,
+}
+
 /// Reads a file; see [`crate::remote::Remote::read`].
 pub async fn get(
     http: &Http,
     url: Url,
     range: Option<ByteRange>,
     only: Option<&Etag>,
+    checked: Checked,
 ) -> Result<Body> {
     if let Some(range) = range.filter(ByteRange::is_empty) {
         return Ok(Body { range, etag: None, bytes: stream::empty().boxed() });
@@ -33,24 +45,36 @@ pub async fn get(
     if let Some(range) = range {
         request = request.header("range", format!("bytes={}-{}", range.start, range.end - 1))?;
     }
-    if let Some(etag) = only {
+    if let (Some(etag), Checked::There) = (only, checked) {
         request = request.header("if-match", etag.0.as_bytes())?;
     }
     let answer = http.send(&request).await?;
-    let etag = tag::of_answer(&answer.headers);
-    // A server without conditions answers all the same.
-    if let (Some(only), Some(etag)) = (only, &etag)
-        && tag::parse(&only.0).as_ref() != Some(etag)
-    {
-        return Err(RemoteError::PreconditionFailed { etag: Some(etag.clone()) });
-    }
-    let (range, bytes) = match (answer.status, range) {
-        (200, None) => whole(answer).await?,
+    let (told, modified) = (tag::of_answer(&answer.headers), tag::modified(&answer.headers));
+    let (range, total, bytes) = match (answer.status, range) {
+        (200, None) => {
+            let (all, bytes) = whole(answer).await?;
+            (all, Some(all.end), bytes)
+        }
         (200, Some(asked)) => cut_out(answer, asked).await?,
         (206, Some(asked)) => part(answer, asked)?,
         (status, _) => return Err(RemoteError::Protocol(format!("status {status} to a GET"))),
     };
-    Ok(Body { range, etag, bytes })
+    let etag = match checked {
+        Checked::There => told,
+        Checked::Here => {
+            told.or_else(|| total.map(|total| tag::made(modified.unwrap_or(0), total)))
+        }
+    };
+    match (only, &etag) {
+        // A server without conditions answers all the same.
+        (Some(only), Some(etag)) if tag::parse(&only.0).as_ref() != Some(etag) => {
+            Err(RemoteError::PreconditionFailed { etag: Some(etag.clone()) })
+        }
+        (Some(_), None) if checked == Checked::Here => {
+            Err(RemoteError::PreconditionFailed { etag: None })
+        }
+        _ => Ok(Body { range, etag, bytes }),
+    }
 }
 
 type Bytestream = BoxStream<'static, Result<Bytes>>;
@@ -66,28 +90,33 @@ async fn whole(answer: Answer) -> Result<(ByteRange, Bytestream)> {
     Ok((range, exactly(answer.body, 0, length)))
 }
 
+/// What of the file follows, how long all of it is if that is known, and the bytes.
+type Part = (ByteRange, Option<u64>, Bytestream);
+
 /// The part that was asked for, out of the whole file.
-async fn cut_out(answer: Answer, asked: ByteRange) -> Result<(ByteRange, Bytestream)> {
+async fn cut_out(answer: Answer, asked: ByteRange) -> Result<Part> {
     let (all, bytes) = whole(answer).await?;
     let range = all.intersection(asked);
     if range.is_empty() {
         return Err(RemoteError::OutOfRange);
     }
-    Ok((range, exactly(bytes, range.start, range.len())))
+    Ok((range, Some(all.end), exactly(bytes, range.start, range.len())))
 }
 
-/// The part that the server chose to send: from where it was asked, perhaps not as far.
-fn part(answer: Answer, asked: ByteRange) -> Result<(ByteRange, Bytestream)> {
+/// The part that the server chose to send: from where it was asked, perhaps not as far, or farther (a
+/// Nextcloud answers `bytes=0-0` with the whole file).
+fn part(answer: Answer, asked: ByteRange) -> Result<Part> {
     let sent =
         answer.headers.get(CONTENT_RANGE).and_then(|text| content_range(text.to_str().ok()?));
-    let fits = |sent: &ByteRange| {
+    let fits = |(sent, _): &(ByteRange, Option<u64>)| {
         let length = content_length(&answer.headers).unwrap_or(sent.len());
-        sent.start == asked.start && sent.end <= asked.end && length == sent.len()
+        sent.start == asked.start && length == sent.len()
     };
-    let Some(range) = sent.filter(fits) else {
+    let Some((range, total)) = sent.filter(fits) else {
         return Err(RemoteError::Protocol("another range than asked for".into()));
     };
-    Ok((range, exactly(answer.body, 0, range.len())))
+    let range = range.intersection(asked);
+    Ok((range, total, exactly(answer.body, 0, range.len())))
 }
 
 /// All of a body whose length is not known.
@@ -138,14 +167,15 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The range in `bytes 0-99/1000`.
-fn content_range(text: &str) -> Option<ByteRange> {
+/// The range in `bytes 0-99/1000`, and the length of the whole unless it is `*`.
+fn content_range(text: &str) -> Option<(ByteRange, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     let end = last.checked_add(1)?;
-    let inside = total == "*" || total.parse::<u64>().is_ok_and(|total| end <= total);
-    (first < end && inside).then(|| ByteRange::new(first, end))
+    let total = if total == "*" { None } else { Some(total.parse::<u64>().ok()?) };
+    let inside = total.is_none_or(|total| end <= total);
+    (first < end && inside).then(|| (ByteRange::new(first, end), total))
 }
 
 #[cfg(test)]
@@ -167,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_content_range_is_read_only_when_it_makes_sense() {
-        assert_eq!(content_range("bytes 0-99/1000"), Some(ByteRange::new(0, 100)));
-        assert_eq!(content_range("bytes 5-5/*"), Some(ByteRange::new(5, 6)));
+        assert_eq!(content_range("bytes 0-99/1000"), Some((ByteRange::new(0, 100), Some(1000))));
+        assert_eq!(content_range("bytes 5-5/*"), Some((ByteRange::new(5, 6), None)));
         for bad in ["bytes */5", "bytes 9-5/10", "bytes 0-9/5", "items 0-1/2", "0-1/2", ""] {
             assert_eq!(content_range(bad), None, "{bad}");
         }
@@ -179,12 +209,12 @@ mod tests {
         let asked = ByteRange::new(10, 20);
         let try_part = |range: &str, length: &str| {
             let headers = [("content-range", range), ("content-length", length)];
-            part(answer(206, &headers, b""), asked).map(|(range, _)| range)
+            part(answer(206, &headers, b""), asked).map(|(range, ..)| range)
         };
         assert_eq!(try_part("bytes 10-19/99", "10").unwrap(), asked);
         assert_eq!(try_part("bytes 10-14/15", "5").unwrap(), ByteRange::new(10, 15));
+        assert_eq!(try_part("bytes 10-29/99", "20").unwrap(), asked);
         assert!(try_part("bytes 0-9/99", "10").is_err());
-        assert!(try_part("bytes 10-29/99", "20").is_err());
         assert!(try_part("bytes 10-19/99", "99").is_err());
         assert!(part(answer(206, &[], b""), asked).is_err());
     }
@@ -202,9 +232,9 @@ mod tests {
     async fn a_server_that_ignores_ranges_is_cut_to_what_was_asked() {
         let headers = [("content-length", "10")];
         let asked = ByteRange::new(4, 7);
-        let (range, bytes) = cut_out(answer(200, &headers, b"0123456789"), asked).await.unwrap();
+        let (range, _, bytes) = cut_out(answer(200, &headers, b"0123456789"), asked).await.unwrap();
         assert_eq!((range, read(bytes).await.unwrap()), (asked, b"456".to_vec()));
-        let (range, bytes) =
+        let (range, _, bytes) =
             cut_out(answer(200, &headers, b"0123456789"), ByteRange::new(8, 99)).await.unwrap();
         assert_eq!((range, read(bytes).await.unwrap()), (ByteRange::new(8, 10), b"89".to_vec()));
     }

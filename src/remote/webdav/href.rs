@@ -31,6 +31,14 @@ impl Root {
         Self { origin, names }
     }
 
+    /// The collection at this very URL. A component that is no name cannot be addressed and is left
+    /// out; a [`crate::server_url::ServerUrl`] has none.
+    pub fn of(url: &Url) -> Self {
+        let parts = url.path().split('/').filter(|part| !part.is_empty());
+        let names = parts.flat_map(|part| Name::new(percent_decode_str(part).collect::<Vec<u8>>()));
+        Self::new(url, names.collect())
+    }
+
     /// The collection below this one.
     pub fn below(&self, path: &RemotePath) -> Self {
         let names = self.names.iter().chain(&path.0).cloned().collect();

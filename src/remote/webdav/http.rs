@@ -26,6 +26,7 @@ use super::metrics::Metrics;
 use super::refusal::{chain, refusal};
 use super::session::{Dialer, HttpConfig, HttpSetupError, Session};
 use crate::remote::{Credential, CredentialSource, RemoteError, Result, Source};
+use crate::server_url::ServerUrl;
 use crate::types::ByteRange;
 
 /// How often a read is sent before its error is told.
@@ -47,6 +48,7 @@ const ERROR_BODY_MAX: usize = 64 * 1024;
 pub enum Verb {
     Get,
     Post,
+    Options,
     Propfind,
     Put,
     Mkcol,
@@ -57,9 +59,10 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Get,
         Self::Post,
+        Self::Options,
         Self::Propfind,
         Self::Put,
         Self::Mkcol,
@@ -73,6 +76,7 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Options => "OPTIONS",
             Self::Propfind => "PROPFIND",
             Self::Put => "PUT",
             Self::Mkcol => "MKCOL",
@@ -85,7 +89,7 @@ impl Verb {
 
     /// Whether it changes nothing on the server.
     pub fn is_read(self) -> bool {
-        matches!(self, Self::Get | Self::Propfind)
+        matches!(self, Self::Get | Self::Options | Self::Propfind)
     }
 }
 
@@ -200,7 +204,7 @@ impl Http {
     /// Nothing is sent yet. `server` is where all requests will go.
     pub fn new(
         config: &HttpConfig,
-        server: &Url,
+        server: &ServerUrl,
         credentials: Arc<dyn CredentialSource>,
     ) -> std::result::Result<Self, HttpSetupError> {
         let dialer = Dialer::new(config, server)?;
@@ -220,10 +224,14 @@ impl Http {
     /// Sends a request; only an answer of 200 to 299 is `Ok`.
     pub async fn send(&self, request: &Request) -> Result<Answer> {
         let answer = self.exchange(request).await?;
-        if (200..300).contains(&answer.status) {
-            Ok(answer)
-        } else {
-            Err(judge(request, answer).await)
+        self.judged(request, answer).await
+    }
+
+    /// The answer, if it is one of 200 to 299.
+    pub async fn judged(&self, request: &Request, answer: Answer) -> Result<Answer> {
+        match answer.status {
+            200..300 => Ok(answer),
+            _ => Err(judge(request, answer).await),
         }
     }
 
@@ -237,7 +245,7 @@ impl Http {
             let outcome = self.attempt(&session, request).instrument(span).await;
             let quick = started.elapsed() < REPEAT_WITHIN;
             let error = match outcome {
-                Ok(answer) if !worth_judging(request.verb, answer.status) => return Ok(answer),
+                Ok(answer) if !worth_judging(request, answer.status) => return Ok(answer),
                 Ok(answer) => judge(request, answer).await,
                 Err(error) => error,
             };
@@ -361,9 +369,10 @@ async fn within_deadline(
     }
 }
 
-/// Whether the answer is an error that [`pause_before_repeat`] may want to repeat.
-fn worth_judging(verb: Verb, status: u16) -> bool {
-    status == 401 || verb.is_read() && matches!(status, 423 | 500 | 502..=504)
+/// Whether the answer is an error that [`Http::exchange`] may want to repeat.
+fn worth_judging(request: &Request, status: u16) -> bool {
+    status == 401 && !request.anonymous
+        || request.verb.is_read() && matches!(status, 423 | 500 | 502..=504)
 }
 
 /// How long to wait before a failed request is sent again; `None` when it is not.

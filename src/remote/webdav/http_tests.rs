@@ -69,7 +69,7 @@ impl CredentialSource for Spelled {
 fn http(url: &Url) -> (Arc<Spelled>, Http) {
     let source = Arc::new(Spelled(Mutex::new("alice")));
     let config = HttpConfig { user_agent: "ncfs-test/1".into(), ca_file: None };
-    let http = Http::new(&config, url, source.clone()).unwrap();
+    let http = Http::new(&config, &url.as_str().parse().unwrap(), source.clone()).unwrap();
     (source, http)
 }
 

@@ -11,11 +11,12 @@ pub(in crate::remote) mod http;
 mod metrics;
 mod multistatus;
 pub(in crate::remote) mod namespace;
-mod properties;
+pub(in crate::remote) mod properties;
 pub(in crate::remote) mod propfind;
 pub(in crate::remote) mod put;
 mod refusal;
 pub(in crate::remote) mod session;
 pub(in crate::remote) mod tag;
+pub(in crate::remote) mod temporary;
 
 pub use metrics::MetricsSnapshot;

@@ -41,6 +41,17 @@ pub fn move_request(
     }
 }
 
+/// A condition of its own for each of some URLs, in one `If` (RFC 4918, 10.4): its file has this tag,
+/// called weak or not. Apache calls the tag of a file weak while it is younger than a second or two,
+/// and `If-Match` never holds for it then; this does, and for the target of a MOVE, too. Without host,
+/// which a proxy may have changed.
+pub fn tagged(conditions: &[(Url, &Etag)]) -> String {
+    let lists = conditions
+        .iter()
+        .map(|(url, Etag(tag))| format!("<{path}> ([{tag}]) ([W/{tag}])", path = url.path()));
+    lists.collect::<Vec<_>>().join(" ")
+}
+
 /// COPY of a file to a free name.
 pub async fn copy(http: &Http, from: Url, to: &Url, source: Option<&Etag>) -> Result<()> {
     let request = Request::new(Verb::Copy, from)

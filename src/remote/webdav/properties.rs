@@ -26,6 +26,16 @@ impl Namespace {
     }
 }
 
+/// What a server is asked for, and believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// What RFC 4918 has. No ids, checksums and permissions, and directories have no tags: those of
+    /// most servers do not change with what is below.
+    Plain,
+    /// What Nextcloud and ownCloud have beyond it.
+    Cloud,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
     Tag,
@@ -38,10 +48,12 @@ pub enum Property {
     Checksums,
     UploadTime,
     MountRoot,
+    QuotaUsed,
+    QuotaAvailable,
 }
 
 /// Namespace, prefix in requests, local name, meaning.
-const TABLE: [(Namespace, &str, &str, Property); 10] = [
+const TABLE: [(Namespace, &str, &str, Property); 12] = [
     (Namespace::Dav, "d", "getetag", Property::Tag),
     (Namespace::Dav, "d", "getlastmodified", Property::Modified),
     (Namespace::Dav, "d", "getcontentlength", Property::Length),
@@ -52,7 +64,12 @@ const TABLE: [(Namespace, &str, &str, Property); 10] = [
     (Namespace::Owncloud, "oc", "checksums", Property::Checksums),
     (Namespace::Nextcloud, "nc", "upload_time", Property::UploadTime),
     (Namespace::Nextcloud, "nc", "is-mount-root", Property::MountRoot),
+    (Namespace::Dav, "d", "quota-used-bytes", Property::QuotaUsed),
+    (Namespace::Dav, "d", "quota-available-bytes", Property::QuotaAvailable),
 ];
+
+/// What is asked of an account and not of entries (RFC 4331).
+const QUOTA: [Property; 2] = [Property::QuotaUsed, Property::QuotaAvailable];
 
 impl Property {
     /// The property with this name, if it is one that we ask for.
@@ -62,10 +79,25 @@ impl Property {
     }
 }
 
-/// The body of a PROPFIND for all of the table.
-pub fn request_body() -> String {
-    let asked: String =
-        TABLE.iter().map(|(_, prefix, name, _)| format!("<{prefix}:{name}/>")).collect();
+/// The body of a PROPFIND of entries.
+pub fn request_body(vocabulary: Vocabulary) -> String {
+    body(|namespace, property| {
+        !QUOTA.contains(&property)
+            && (vocabulary == Vocabulary::Cloud || namespace == Namespace::Dav)
+    })
+}
+
+/// The body of a PROPFIND of how full an account is.
+pub fn quota_body() -> String {
+    body(|_, property| QUOTA.contains(&property))
+}
+
+fn body(wanted: impl Fn(Namespace, Property) -> bool) -> String {
+    let asked: String = TABLE
+        .iter()
+        .filter(|(namespace, .., property)| wanted(*namespace, *property))
+        .map(|(_, prefix, name, _)| format!("<{prefix}:{name}/>"))
+        .collect();
     format!(
         "<?xml version=\"1.0\"?><d:propfind xmlns:d=\"DAV:\" \
          xmlns:oc=\"http://owncloud.org/ns\" xmlns:nc=\"http://nextcloud.org/ns\">\
@@ -91,6 +123,9 @@ pub struct Properties {
     /// Seconds since the epoch.
     pub upload_time: Option<i64>,
     pub mount_root: Option<bool>,
+    /// Bytes. Negative numbers stand for unlimited, unknown, not computed (FACTS 2): not told.
+    pub quota_used: Option<u64>,
+    pub quota_available: Option<u64>,
 }
 
 impl Properties {
@@ -111,6 +146,8 @@ impl Properties {
             Property::Checksums => {}
             Property::UploadTime => self.upload_time = text.parse().ok(),
             Property::MountRoot => self.mount_root = Some(matches!(text, "true" | "1")),
+            Property::QuotaUsed => self.quota_used = text.parse().ok(),
+            Property::QuotaAvailable => self.quota_available = text.parse().ok(),
         }
     }
 
@@ -137,6 +174,8 @@ impl Properties {
         self.checksum = other.checksum.or(self.checksum);
         self.upload_time = other.upload_time.or(self.upload_time);
         self.mount_root = other.mount_root.or(self.mount_root);
+        self.quota_used = other.quota_used.or(self.quota_used);
+        self.quota_available = other.quota_available.or(self.quota_available);
     }
 }
 
@@ -150,6 +189,14 @@ mod tests {
         properties.add_checksums("MD5:abc SHA1:AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D X");
         let sum = properties.checksum.map(|sum| sum.to_string());
         assert_eq!(sum.as_deref(), Some("aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"));
+    }
+
+    #[test]
+    fn a_plain_server_is_asked_only_for_what_the_rfc_has() {
+        let body = request_body(Vocabulary::Plain);
+        assert!(body.contains("<d:getetag/>") && !body.contains("<oc:") && !body.contains("quota"));
+        assert!(request_body(Vocabulary::Cloud).contains("<oc:fileid/>"));
+        assert!(quota_body().contains("<d:quota-used-bytes/>") && !quota_body().contains("etag"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn read(at: &[&str], depth: Depth, responses: &str) -> Vec<Result<Entry>> 
         "<multistatus xmlns=\"DAV:\" xmlns:oc=\"http://owncloud.org/ns\">{responses}</multistatus>"
     );
     let body = stream::iter([Ok(Bytes::from(body))]).boxed();
-    Entries::new(body, root(), path(at), depth).into_stream().collect().await
+    Entries::new(body, root(), Vocabulary::Cloud, path(at), depth).into_stream().collect().await
 }
 
 fn paths(entries: Vec<Result<Entry>>) -> Result<Vec<String>> {

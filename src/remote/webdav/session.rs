@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::cookie::Jar;
-use reqwest::{Certificate, Client, Url, redirect, retry};
+use reqwest::{Certificate, Client, redirect, retry};
 
 use super::auth_gate::AuthGate;
 use crate::remote::Credential;
+use crate::server_url::ServerUrl;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the 75 s after which nginx closes an idle connection.
@@ -57,7 +58,7 @@ pub struct Session {
 
 impl Dialer {
     /// Reads the CA file. `server` decides whether a proxy may be used: never for this machine.
-    pub fn new(config: &HttpConfig, server: &Url) -> Result<Self, HttpSetupError> {
+    pub fn new(config: &HttpConfig, server: &ServerUrl) -> Result<Self, HttpSetupError> {
         let certificates = match &config.ca_file {
             None => Vec::new(),
             Some(path) => {
@@ -74,7 +75,7 @@ impl Dialer {
         Ok(Self {
             user_agent: config.user_agent.clone(),
             certificates,
-            loopback: is_loopback(server),
+            loopback: server.is_loopback(),
         })
     }
 
@@ -108,26 +109,5 @@ impl Dialer {
             builder = builder.no_proxy();
         }
         builder.build().map_err(|error| HttpSetupError::Tls(super::refusal::chain(&error)))
-    }
-}
-
-/// Whether the address is that of this machine, so that nothing can listen in between.
-pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<std::net::IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        let is = |url: &str| is_loopback(&Url::parse(url).unwrap());
-        assert!(is("http://127.0.0.1:80/") && is("http://[::1]:8080/") && is("http://localhost"));
-        assert!(!is("http://127.0.0.1.example.org") && !is("http://10.0.0.1") && !is("http://lo"));
     }
 }

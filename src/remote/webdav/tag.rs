@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use reqwest::header::{DATE, ETAG, HeaderMap};
+use reqwest::header::{DATE, ETAG, HeaderMap, LAST_MODIFIED};
 
 use crate::types::{Etag, FileId};
 
@@ -18,6 +18,17 @@ pub fn parse(text: &str) -> Option<Etag> {
     (!empty).then(|| Etag(bare.into()))
 }
 
+/// What stands for a tag where the server has none: seconds since the epoch and bytes. Without quotes,
+/// so that no server's can be the same.
+pub fn made(mtime: i64, size: u64) -> Etag {
+    Etag(format!("{mtime}-{size}").into())
+}
+
+/// Whether a tag is one of the server's own, and can be sent to it.
+pub fn is_servers(etag: &Etag) -> bool {
+    etag.0.len() > 2 && etag.0.starts_with('"') && etag.0.ends_with('"')
+}
+
 /// The tag in an answer's head: `OC-ETag`, which proxies leave alone (FACTS 4), else `ETag`.
 pub fn of_answer(headers: &HeaderMap) -> Option<Etag> {
     let header = headers.get("oc-etag").or_else(|| headers.get(ETAG))?;
@@ -31,6 +42,11 @@ pub fn file_id(headers: &HeaderMap) -> Option<FileId> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number = text[..end].trim_start_matches('0');
     (!number.is_empty()).then(|| FileId(number.into()))
+}
+
+/// `Last-Modified`, seconds since the epoch.
+pub fn modified(headers: &HeaderMap) -> Option<i64> {
+    date(headers.get(LAST_MODIFIED)?.to_str().ok()?)
 }
 
 /// `Date`: the server's clock, seconds since the epoch.
@@ -68,6 +84,14 @@ mod tests {
         assert_eq!(id("00000720ocinstance01"), Some(FileId("720".into())));
         assert_eq!(id("1234567890ocinstance01"), Some(FileId("1234567890".into())));
         assert_eq!(id("ocinstance01"), None);
+    }
+
+    #[test]
+    fn a_tag_that_was_made_here_is_never_taken_for_one_of_a_server() {
+        assert_ne!(made(5, 10), made(6, 10));
+        assert!(!is_servers(&made(5, 10)));
+        assert!(is_servers(&parse("W/\"5-10\"").unwrap()));
+        assert!(!is_servers(&Etag("\"".into())));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A remote on a server of our own, with one fault at the next request that matches.
-async fn spoilt(fault: Fault) -> (Place, NextcloudRemote) {
+async fn spoilt(fault: Fault) -> (Place, Reach) {
     let place = Place::own();
     let remote = place.remote().await;
     remote.put(&path(&["f"]), upload("0123456789", PutIf::Free, MTIME)).await.unwrap();
@@ -23,7 +23,7 @@ fn big(size: usize) -> Bytes {
 }
 
 /// A condition on what stands at `f`.
-async fn held(remote: &NextcloudRemote) -> PutIf {
+async fn held(remote: &dyn Remote) -> PutIf {
     let version = remote.look(&path(&["f"])).await.unwrap().entry.version;
     PutIf::Holds(version.etag.unwrap())
 }
@@ -47,8 +47,8 @@ async fn a_lost_answer_to_a_change_is_an_unknown_outcome_and_is_not_repeated() {
 async fn a_read_is_repeated_when_its_answer_is_lost_or_the_file_locked() {
     for action in [Action::HangUpBefore, answer(423), answer(502), answer(503), answer(504)] {
         let (place, remote) = spoilt(Fault::on("GET", "/f$").times(2).action(action)).await;
-        assert_eq!(content(&remote, &path(&["f"])).await.unwrap(), "0123456789");
-        assert_eq!((count(&place, "GET"), remote.metrics().repeated), (3, 2));
+        assert_eq!(content(&*remote, &path(&["f"])).await.unwrap(), "0123456789");
+        assert_eq!((count(&place, "GET"), remote.connection.metrics().repeated), (3, 2));
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_listing_that_is_cut_anywhere_is_an_error() {
     for bytes in [0, 30, 200, 400] {
         let cut = Fault::on("PROPFIND", "").forever().action(Action::CutResponse { bytes });
         let (_place, remote) = spoilt(cut).await;
-        let outcome = listed(&remote, &RemotePath::root(), Depth::Children).await;
+        let outcome = listed(&*remote, &RemotePath::root(), Depth::Children).await;
         assert!(outcome.is_err(), "{bytes}: {outcome:?}");
     }
 }
@@ -84,7 +84,7 @@ async fn a_listing_that_is_cut_anywhere_is_an_error() {
 async fn a_download_that_is_cut_is_an_error() {
     let cut = Fault::on("GET", "").forever().action(Action::CutResponse { bytes: 4 });
     let (_place, remote) = spoilt(cut).await;
-    let outcome = content(&remote, &path(&["f"])).await;
+    let outcome = content(&*remote, &path(&["f"])).await;
     assert!(matches!(outcome, Err(RemoteError::NoAnswer(_))), "{outcome:?}");
 }
 
@@ -101,20 +101,20 @@ async fn an_answer_without_a_tag_gives_a_version_without_one() {
 async fn a_lost_part_is_sent_again() {
     let lost = Fault::on("PUT", "/uploads/").action(Action::CutRequest { bytes: 1000 });
     let (place, remote) = spoilt(lost).await;
-    let held = held(&remote).await;
+    let held = held(&*remote).await;
     let content_before = big(100_000);
     remote.put(&path(&["f"]), upload(content_before.clone(), held, MTIME + 1)).await.unwrap();
-    assert!(content(&remote, &path(&["f"])).await.unwrap() == content_before);
+    assert!(content(&*remote, &path(&["f"])).await.unwrap() == content_before);
     assert_eq!(count(&place, "PUT"), 2);
 }
 
 #[tokio::test]
 async fn a_part_that_is_refused_ends_the_upload_and_deletes_its_folder() {
     let (place, remote) = spoilt(Fault::on("PUT", "/uploads/").action(answer(507))).await;
-    let held = held(&remote).await;
+    let held = held(&*remote).await;
     let error = remote.put(&path(&["f"]), upload(big(100_000), held, MTIME)).await.unwrap_err();
     assert!(matches!(error, RemoteError::Full(_)), "{error:?}");
-    assert_eq!(content(&remote, &path(&["f"])).await.unwrap(), "0123456789");
+    assert_eq!(content(&*remote, &path(&["f"])).await.unwrap(), "0123456789");
     no_uploads(&place).await;
 }
 
@@ -122,7 +122,7 @@ async fn a_part_that_is_refused_ends_the_upload_and_deletes_its_folder() {
 async fn an_upload_that_is_dropped_deletes_its_folder() {
     let slow = Fault::on("PUT", "/uploads/").delay(std::time::Duration::from_secs(600));
     let (place, remote) = spoilt(slow).await;
-    let held = held(&remote).await;
+    let held = held(&*remote).await;
     let file = path(&["f"]);
     let putting = remote.put(&file, upload(big(100_000), held, MTIME));
     let started = async {
@@ -151,7 +151,7 @@ async fn no_uploads(place: &Place) {
 async fn an_assembly_without_an_answer_is_an_unknown_outcome() {
     for action in [Action::HangUpAfter, answer(504)] {
         let (place, remote) = spoilt(Fault::on("MOVE", "").action(action)).await;
-        let held = held(&remote).await;
+        let held = held(&*remote).await;
         let error = remote.put(&path(&["f"]), upload(big(100_000), held, MTIME)).await.unwrap_err();
         assert!(error.outcome_unknown(), "{error:?}");
         assert_eq!((count(&place, "MOVE"), count(&place, "DELETE")), (1, 0));
@@ -161,7 +161,7 @@ async fn an_assembly_without_an_answer_is_an_unknown_outcome() {
 #[tokio::test]
 async fn a_locked_target_of_an_assembly_leaves_no_folder() {
     let (place, remote) = spoilt(Fault::on("MOVE", "").action(answer(423))).await;
-    let held = held(&remote).await;
+    let held = held(&*remote).await;
     let error = remote.put(&path(&["f"]), upload(big(100_000), held, MTIME)).await.unwrap_err();
     assert!(matches!(error, RemoteError::Locked), "{error:?}");
     no_uploads(&place).await;

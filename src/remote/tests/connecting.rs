@@ -36,8 +36,9 @@ async fn any_copied_address_finds_the_server_and_the_user() {
     {
         let config = config(format!("{}{page}", place.url), "addresses");
         let remote = connect(config, Arc::new(place.credential.clone())).await.unwrap();
-        assert_eq!(remote.base_address(), place.url);
-        assert_eq!(remote.identity().user_id, "alice");
+        assert_eq!(remote.connection.identity().origin, place.url);
+        assert_eq!(remote.connection.identity().user_id, "alice");
+        assert_eq!(remote.capabilities().vendor, Vendor::Nextcloud);
     }
 }
 
@@ -105,14 +106,14 @@ async fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn another_web_server_is_no_nextcloud() {
+async fn another_web_server_is_nothing_to_mount() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
         "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     ] {
         let error = refused(&(answering(answer).await + "/deep/inside"), somebody()).await;
-        assert!(matches!(error, ConnectError::NotNextcloud { .. }), "{error:?}");
+        assert!(matches!(error, ConnectError::NoServer { .. }), "{error:?}");
     }
 }
 
@@ -170,7 +171,7 @@ async fn a_ca_file_that_cannot_be_used_is_named() {
 /// A credential that can be changed.
 struct Changing(Mutex<Credential>);
 
-impl crate::remote::CredentialSource for Changing {
+impl CredentialSource for Changing {
     fn current(&self) -> Credential {
         self.0.lock().unwrap().clone()
     }
