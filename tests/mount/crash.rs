@@ -5,9 +5,9 @@ use std::fs;
 
 use ncfs::control::State;
 
-use crate::harness::{Fixture, Mount, eventually, for_both, local_tree, noise};
+use crate::harness::{Fixture, Mount, eventually, local_tree, noise, on_every_server};
 
-for_both!(
+on_every_server!(
     while_the_server_is_away_files_are_read_and_written_and_arrive_later,
     what_was_not_sent_survives_an_unmount_and_goes_out_at_the_next_mount,
     what_was_not_sent_survives_a_killed_daemon,
@@ -55,8 +55,7 @@ fn assert_arrived(fixture: &Fixture, mount: &Mount<'_>) {
     assert!(server == changed(), "{:?}", server.keys());
 }
 
-fn while_the_server_is_away_files_are_read_and_written_and_arrive_later() {
-    let fixture = Fixture::new();
+fn while_the_server_is_away_files_are_read_and_written_and_arrive_later(fixture: Fixture) {
     let mount = mounted_without_a_server(&fixture);
     let names = fs::read_dir(mount.path("docs")).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
@@ -75,8 +74,7 @@ fn while_the_server_is_away_files_are_read_and_written_and_arrive_later() {
     assert_eq!(mount.status().pending_files, 0);
 }
 
-fn what_was_not_sent_survives_an_unmount_and_goes_out_at_the_next_mount() {
-    let fixture = Fixture::new();
+fn what_was_not_sent_survives_an_unmount_and_goes_out_at_the_next_mount(fixture: Fixture) {
     let mount = mounted_without_a_server(&fixture);
     change(&mount);
     let output = mount.unmount_with(&["--timeout", "1s"]);
@@ -90,8 +88,7 @@ fn what_was_not_sent_survives_an_unmount_and_goes_out_at_the_next_mount() {
     mount.unmount();
 }
 
-fn what_was_not_sent_survives_a_killed_daemon() {
-    let fixture = Fixture::new();
+fn what_was_not_sent_survives_a_killed_daemon(fixture: Fixture) {
     let mount = mounted_without_a_server(&fixture);
     change(&mount);
     mount.kill();
@@ -102,8 +99,7 @@ fn what_was_not_sent_survives_a_killed_daemon() {
     mount.unmount();
 }
 
-fn what_was_not_sent_survives_a_killed_container() {
-    let fixture = Fixture::new();
+fn what_was_not_sent_survives_a_killed_container(fixture: Fixture) {
     let mount = mounted_without_a_server(&fixture);
     change(&mount);
     mount.kill_all();

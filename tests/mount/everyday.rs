@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use crate::harness::{Fixture, for_both, local_tree, noise};
+use crate::harness::{Fixture, local_tree, noise, on_every_server};
 
-for_both!(
+on_every_server!(
     a_thousand_files_in_twenty_directories_reach_the_server,
     an_edited_file_keeps_its_identity_on_the_server,
     a_file_renamed_over_another_leaves_the_other_its_identity,
@@ -14,8 +14,7 @@ for_both!(
     a_file_that_was_never_read_is_truncated,
 );
 
-fn a_thousand_files_in_twenty_directories_reach_the_server() {
-    let fixture = Fixture::new();
+fn a_thousand_files_in_twenty_directories_reach_the_server(fixture: Fixture) {
     let mount = fixture.mount();
     let mut expected = BTreeMap::new();
     for directory in 0..20 {
@@ -35,8 +34,7 @@ fn a_thousand_files_in_twenty_directories_reach_the_server() {
     mount.unmount();
 }
 
-fn an_edited_file_keeps_its_identity_on_the_server() {
-    let fixture = Fixture::new();
+fn an_edited_file_keeps_its_identity_on_the_server(fixture: Fixture) {
     fixture.upload("/notes.txt", b"one\ntwo\n");
     let id = fixture.file_id("/notes.txt");
     let mount = fixture.mount();
@@ -50,8 +48,7 @@ fn an_edited_file_keeps_its_identity_on_the_server() {
 }
 
 /// As editors save: a temporary file is written and takes the name.
-fn a_file_renamed_over_another_leaves_the_other_its_identity() {
-    let fixture = Fixture::new();
+fn a_file_renamed_over_another_leaves_the_other_its_identity(fixture: Fixture) {
     fixture.upload("/paper.md", b"draft");
     let id = fixture.file_id("/paper.md");
     let mount = fixture.mount();
@@ -65,8 +62,7 @@ fn a_file_renamed_over_another_leaves_the_other_its_identity() {
     assert_eq!(fixture.file_id("/paper.md"), id);
 }
 
-fn directories_are_renamed_and_deleted() {
-    let fixture = Fixture::new();
+fn directories_are_renamed_and_deleted(fixture: Fixture) {
     for number in 0..5 {
         fixture.upload(&format!("/old/deep/{number}.txt"), &noise(number, 1000));
         fixture.upload(&format!("/gone/{number}.txt"), b"x");
@@ -85,8 +81,7 @@ fn directories_are_renamed_and_deleted() {
 }
 
 /// rclone leaves 65,536 bytes on the server.
-fn a_file_that_was_never_read_is_truncated() {
-    let fixture = Fixture::new();
+fn a_file_that_was_never_read_is_truncated(fixture: Fixture) {
     let content = noise(1, 300_000);
     fixture.upload("/data.bin", &content);
     let mount = fixture.mount();

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Fixture, for_both, noise, succeed};
+use crate::harness::{Fixture, noise, on_every_server, succeed};
 
-for_both!(a_clone_in_the_mount_takes_commits_and_is_sound_on_the_server);
+on_every_server!(a_clone_in_the_mount_takes_commits_and_is_sound_on_the_server,);
 
 /// git in a directory, with nothing of whoever runs the tests.
 fn git(fixture: &Fixture, directory: &Path, arguments: &[&str]) -> String {
@@ -20,8 +20,7 @@ fn git(fixture: &Fixture, directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(succeed(&mut command).stdout).unwrap()
 }
 
-fn a_clone_in_the_mount_takes_commits_and_is_sound_on_the_server() {
-    let fixture = Fixture::new();
+fn a_clone_in_the_mount_takes_commits_and_is_sound_on_the_server(fixture: Fixture) {
     let origin = fixture.path("origin");
     std::fs::create_dir(&origin).unwrap();
     git(&fixture, &origin, &["init", "--quiet", "--initial-branch", "main"]);

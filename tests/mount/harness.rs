@@ -1,4 +1,4 @@
-//! A person with an account on a testcloud who mounts it with the real program.
+//! A person with an account on a server who mounts it with the real program.
 //!
 //! Whatever a test leaves behind, on failure too, is unmounted and removed when it is dropped.
 
@@ -19,8 +19,9 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use testcloud::{Config, Testcloud};
 
-pub(crate) use self::person::for_both;
 pub use self::person::{as_an_ordinary_user, as_root};
+pub(crate) use self::person::{for_both, on_every_server};
+use self::server::Server;
 pub use self::server::local_tree;
 pub use self::wait::eventually;
 
@@ -49,7 +50,7 @@ fn program() -> &'static Path {
 
 /// An account with an app password, and room for a mount.
 pub struct Fixture {
-    cloud: RefCell<Testcloud>,
+    server: RefCell<Server>,
     pub password: String,
     home: TempDir,
 }
@@ -64,25 +65,45 @@ impl Fixture {
         config.listen = (own_address(), 0).into();
         let cloud = Testcloud::start(config.user(USER, "login password")).unwrap();
         let password = cloud.add_app_password(USER);
+        Self::with(Server::Cloud(cloud), password)
+    }
+
+    /// A plain WebDAV server that others wrote.
+    pub fn plain(kind: servers::Kind) -> Self {
+        let server = servers::Server::start(kind).unwrap();
+        Self::with(Server::Plain(server), servers::PASSWORD.to_owned())
+    }
+
+    fn with(server: Server, password: String) -> Self {
         let home = tempfile::Builder::new().prefix("ncfs-test-").tempdir().unwrap();
-        let fixture = Self { cloud: RefCell::new(cloud), password, home };
+        let fixture = Self { server: RefCell::new(server), password, home };
         std::fs::create_dir(fixture.path("mnt")).unwrap();
         fixture.write_credentials(&fixture.password, 0o600);
         fixture
     }
 
-    /// The server; another client's hands on it.
+    /// The testcloud; another client's hands on it.
+    #[track_caller]
     pub fn cloud(&self) -> Ref<'_, Testcloud> {
-        self.cloud.borrow()
+        Ref::map(self.server.borrow(), |server| match server {
+            Server::Cloud(cloud) => cloud,
+            Server::Plain(_) => panic!("this scenario is for a testcloud only"),
+        })
     }
 
     /// Kills the server: nobody listens at its address any more.
     pub fn stop_server(&self) {
-        self.cloud.borrow_mut().stop();
+        match &mut *self.server.borrow_mut() {
+            Server::Cloud(cloud) => cloud.stop(),
+            Server::Plain(server) => server.stop(),
+        }
     }
 
     pub fn restart_server(&self) {
-        self.cloud.borrow_mut().restart().unwrap();
+        match &mut *self.server.borrow_mut() {
+            Server::Cloud(cloud) => cloud.restart().unwrap(),
+            Server::Plain(server) => server.restart().unwrap(),
+        }
     }
 
     /// Something beside the mount, on the disk.
@@ -97,7 +118,7 @@ impl Fixture {
     pub fn write_credentials(&self, password: &str, mode: u32) {
         use std::os::unix::fs::PermissionsExt;
         let text = serde_json::json!({
-            "server": self.cloud().url(), "login_name": USER, "app_password": password,
+            "server": self.url(), "login_name": USER, "app_password": password,
         });
         let path = self.path("credentials.json");
         std::fs::write(&path, text.to_string()).unwrap();
@@ -124,7 +145,7 @@ impl Fixture {
 
     /// Tries to mount; the options come before the address.
     pub fn try_mount(&self, options: &[&str]) -> Output {
-        self.try_mount_from(&self.cloud().url(), options)
+        self.try_mount_from(&self.url(), options)
     }
 
     /// Tries to mount what is at this address.

@@ -62,6 +62,45 @@ macro_rules! for_both {
 }
 pub(crate) use for_both;
 
+/// Makes tests of each function, which gets the fixture: on a testcloud for root and for an ordinary
+/// user, on each of the plain WebDAV servers for root.
+macro_rules! on_every_server {
+    ($($test:ident),* $(,)?) => {
+        mod testcloud {
+            mod root {
+                $(#[test]
+                fn $test() {
+                    $crate::harness::as_root(|| {
+                        super::super::$test($crate::harness::Fixture::new())
+                    });
+                })*
+            }
+            mod ordinary_user {
+                $(#[test]
+                fn $test() {
+                    $crate::harness::as_an_ordinary_user(|| {
+                        super::super::$test($crate::harness::Fixture::new())
+                    });
+                })*
+            }
+        }
+        $crate::harness::on_every_server!(@ apache Apache $($test)*);
+        $crate::harness::on_every_server!(@ rclone Rclone $($test)*);
+        $crate::harness::on_every_server!(@ newest_rclone NewestRclone $($test)*);
+    };
+    (@ $server:ident $kind:ident $($test:ident)*) => {
+        mod $server {
+            $(#[test]
+            fn $test() {
+                $crate::harness::as_root(|| {
+                    super::$test($crate::harness::Fixture::plain(servers::Kind::$kind))
+                });
+            })*
+        }
+    };
+}
+pub(crate) use on_every_server;
+
 #[track_caller]
 fn require_root() {
     assert!(nix::unistd::geteuid().is_root(), "these tests need root: run them with make test");

@@ -96,7 +96,17 @@ impl Server {
         self.make_dir(path.parent().unwrap_or(Path::new("")))?;
         let target = self.files().join(path);
         fs::write(&target, content)?;
-        self.hand_over(&target)
+        self.hand_over(&target)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Waits until what was changed behind its back is what it shows: nothing tells when.
+    pub fn settle(&self) {
+        match self.kind {
+            Kind::Apache => {}
+            Kind::Rclone | Kind::NewestRclone => thread::sleep(rclone::CACHED),
+        }
     }
 
     /// Kills it. Its files and its address stay.
