@@ -92,7 +92,8 @@ impl Health {
         }
         let since = state.offline.as_ref().map_or_else(|| self.clock.now(), |was| was.since);
         if state.offline.is_none() {
-            tracing::warn!("offline: {error}");
+            tracing::warn!("offline: {}", in_our_words(error));
+            tracing::debug!(%error, "offline");
         }
         state.offline = Some(Offline { since, reason: error.to_string(), refused });
         drop(state);
@@ -110,5 +111,15 @@ impl Health {
         // The remote room keeps a refused password from being sent; this only looks for a new one.
         let wait = Duration::from_secs(if refused { 15 } else { step });
         state.server_asked.unwrap_or(wait).max(wait) + jitter
+    }
+}
+
+/// An error without what the server said, which can hold a name.
+fn in_our_words(error: &RemoteError) -> String {
+    match error {
+        RemoteError::Unavailable { maintenance: true, .. } => "the server is in maintenance".into(),
+        RemoteError::Unavailable { .. } => "the server is not available".into(),
+        RemoteError::NoAnswer(_) => "no answer from the server".into(),
+        error => error.to_string(),
     }
 }

@@ -47,6 +47,9 @@ fn live_through_everything(fixture: &Fixture, mount: &Mount<'_>, word: &str) {
     eventually("it is offline", || mount.status().offline_since_s.is_some());
     fixture.restart_server();
     eventually("the conflict is resolved", || mount.status().problems.len() == 2);
+    let unavailable = Fault::on("*", "").forever().action(answer(503));
+    fixture.cloud().fault(unavailable).unwrap();
+    eventually("it is unavailable", || mount.status().offline_since_s.is_some());
 }
 
 fn no_name_of_a_file_is_logged_at_info() {
