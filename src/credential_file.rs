@@ -22,7 +22,7 @@ const MAX_SIZE: u64 = 64 * 1024;
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    #[error("the credentials file {} cannot be read: {cause}", path.display())]
+    #[error("the credentials file {} cannot be read: {cause}; ncfs mount --help shows how to make one", path.display())]
     Unreadable { path: PathBuf, cause: std::io::Error },
     #[error(
         "the credentials file {0} can be read by others (mode {mode:04o}); run: chmod 600 {0}",

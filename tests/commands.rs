@@ -103,6 +103,25 @@ fn a_state_directory_below_the_mount_point_is_exit_code_6() {
 }
 
 #[test]
+fn directories_that_would_lie_in_each_other_are_refused() {
+    let fixture = Fixture::new();
+    if !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: needs /dev/fuse");
+        return;
+    }
+    let refused = |state: &str, cache: &str, code, words: &str| {
+        let directories = ["--state-dir", state, "--cache-dir", cache];
+        let mount = ["mount", "--credentials-file", "c.json"];
+        let output = fixture.ncfs(&[&mount[..], &directories, &[URL, "m"]].concat());
+        assert_refused(&output, code, words);
+    };
+    refused("s", "s", 6, "is in the cache directory");
+    refused("c/s", "c", 6, "is in the cache directory");
+    refused(".", "c", 5, "is in the state directory");
+    refused("s", ".", 5, "is in the cache directory");
+}
+
+#[test]
 fn commands_for_a_directory_that_is_not_mounted_are_exit_code_10() {
     let fixture = Fixture::new();
     for command in ["status", "flush", "unmount", "problems", "retry", "explain", "refresh"] {

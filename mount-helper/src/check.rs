@@ -60,9 +60,12 @@ pub fn detach_if_dead(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether the mount at this path has lost its daemon.
+///
 /// FUSE answers for a connection without a daemon with ENOTCONN, and for one that was aborted
-/// through sysfs with ECONNABORTED. A daemon that hangs makes this wait, killably.
-fn is_dead(path: &Path) -> bool {
+/// through sysfs with ECONNABORTED. A daemon that hangs makes this wait, killably. Users who may not
+/// look into the mount are told `false`.
+pub fn is_dead(path: &Path) -> bool {
     // Not stat(2): the kernel answers that from its cache for as long as it may keep attributes.
     nix::sys::statvfs::statvfs(path).is_err_and(|errno| is_disconnected(&errno.into()))
 }

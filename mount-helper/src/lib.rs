@@ -23,7 +23,7 @@ mod inherit;
 mod mounted;
 pub mod mountinfo;
 
-pub use check::{detach_if_dead, is_mounted, prepare, resolve};
+pub use check::{detach_if_dead, is_dead, is_mounted, prepare, resolve};
 pub use error::MountError;
 pub use inherit::pass_to_child;
 pub use mounted::{Mounted, Options, Unmounted, mount, unmount};

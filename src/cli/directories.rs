@@ -34,7 +34,8 @@ impl Account<'_> {
 }
 
 /// The directory that was named, or that of this account below one of the user's standard
-/// directories (XDG Base Directory Specification). Absolute, and not below the mount point.
+/// directories (XDG Base Directory Specification). Absolute, on a disk, and neither below the mount
+/// point nor above it.
 pub fn choose(
     named: Option<&Path>,
     kind: Kind,
@@ -55,6 +56,26 @@ pub fn choose(
              with {}",
             kind.name(),
             path.display(),
+            kind.option()
+        );
+        return Err(Failure::new(ExitCode::State, sentence));
+    }
+    if mountpoint.starts_with(&path) {
+        let sentence = format!(
+            "the mount point {} is in the {} directory {}; name another directory for one of them",
+            mountpoint.display(),
+            kind.name(),
+            path.display()
+        );
+        return Err(Failure::new(ExitCode::MountPoint, sentence));
+    }
+    let is_mount = |path: &&Path| mount_helper::is_mounted(path).unwrap_or(false);
+    if let Some(mount) = path.ancestors().find(is_mount) {
+        let sentence = format!(
+            "the {} directory {} is in the ncfs mount {}; name one on a disk of this machine with {}",
+            kind.name(),
+            path.display(),
+            mount.display(),
             kind.option()
         );
         return Err(Failure::new(ExitCode::State, sentence));
@@ -158,5 +179,6 @@ mod tests {
             assert_eq!(failure.exit_code, ExitCode::State, "{below}");
         }
         assert_eq!(chosen("m-state").unwrap(), base.join("m-state"));
+        assert_eq!(chosen(".").unwrap_err().exit_code, ExitCode::MountPoint);
     }
 }

@@ -69,10 +69,10 @@ impl From<ControlError> for Failure {
             ControlError::Gone(_) | ControlError::Silent | ControlError::CutOff => {
                 ExitCode::NotMounted
             }
-            ControlError::RuntimeDir { .. }
-            | ControlError::Io { .. }
-            | ControlError::Protocol(_)
-            | ControlError::Refused(_) => ExitCode::Other,
+            ControlError::RuntimeDir { .. } => ExitCode::Usage,
+            ControlError::Io { .. } | ControlError::Protocol(_) | ControlError::Refused(_) => {
+                ExitCode::Other
+            }
         };
         Self::new(code, error)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::args::exit_codes;
-use super::locate::locate_all;
+use super::locate::locate_any;
 use super::progress::Display;
 use super::quantity::{files, parse_duration, size};
 use crate::control::{Client, FlushOutcome, Record};
@@ -31,7 +31,7 @@ pub struct FlushArgs {
 pub fn run(args: &FlushArgs) -> Result<ExitCode, Failure> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let mut code = ExitCode::Success;
-    for (record, below) in locate_all(args.path.as_deref())? {
+    for (record, below) in locate_any(args.path.as_deref())? {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let outcome = flush(&record, &below, left)?;
         if !outcome.is_complete() {

@@ -1,9 +1,11 @@
 //! From a path that the user types to a mount and what is below it.
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::not_mounted;
+use super::output::print;
 use crate::control::{self, Record};
 use crate::failure::{ExitCode, Failure};
 use crate::types::{Name, RemotePath};
@@ -19,7 +21,12 @@ pub fn locate(path: &Path) -> Result<(Record, RemotePath), Failure> {
             let below = below(&record.mountpoint, &resolved)?;
             return Ok((record, below));
         }
-        tried = tried.or_else(|| resolved.symlink_metadata().is_ok().then_some(resolved));
+        // A dead mount, or one of another user, is there although it cannot be looked into.
+        let missing = |error: std::io::Error| {
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        };
+        let is_there = !resolved.symlink_metadata().is_err_and(missing);
+        tried = tried.or(is_there.then_some(resolved));
     }
     match tried {
         Some(resolved) => Err(not_mounted(&resolved)),
@@ -36,6 +43,15 @@ pub fn locate_all(path: Option<&Path>) -> Result<Vec<(Record, RemotePath)>, Fail
         Some(path) => Ok(vec![locate(path)?]),
         None => Ok(control::list()?.into_iter().map(|r| (r, RemotePath::root())).collect()),
     }
+}
+
+/// As [`locate_all`], for a command that then does something; says so if there is nothing to do.
+pub fn locate_any(path: Option<&Path>) -> Result<Vec<(Record, RemotePath)>, Failure> {
+    let found = locate_all(path)?;
+    if found.is_empty() {
+        print("nothing is mounted")?;
+    }
+    Ok(found)
 }
 
 /// The path with the directories above it resolved, as far as they exist.

@@ -82,16 +82,23 @@ fn resolve_mount(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Nobody answers for this mount point.
+/// Nobody answers for this path.
 fn not_mounted(path: &Path) -> Failure {
-    if mount_helper::is_mounted(path).unwrap_or(false) {
-        let sentence = format!(
+    let is_mount = |path: &&Path| mount_helper::is_mounted(path).unwrap_or(false);
+    let sentence = match path.ancestors().find(is_mount) {
+        Some(mount) if mount_helper::is_dead(mount) => format!(
             "the daemon of {0} has ended; remove the dead mount with: ncfs unmount {0}",
+            mount.display()
+        ),
+        Some(mount) => format!(
+            "{} is not a mount of yours, or was mounted with another NCFS_RUNTIME_DIR or \
+             XDG_RUNTIME_DIR; ask as the user who mounted it, with the same variables",
+            mount.display()
+        ),
+        None => format!(
+            "nothing is mounted at {} by you; ncfs status lists your mounts",
             path.display()
-        );
-        return Failure::new(ExitCode::NotMounted, sentence);
-    }
-    let sentence =
-        format!("nothing is mounted at {} by you; ncfs status lists your mounts", path.display());
+        ),
+    };
     Failure::new(ExitCode::NotMounted, sentence)
 }

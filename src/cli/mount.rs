@@ -52,6 +52,14 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
         |named: Option<&std::path::Path>, kind| choose(named, kind, account, &mountpoint);
     let state_dir = directory(args.state_dir.as_deref(), Kind::State)?;
     let cache_dir = directory(args.cache_dir.as_deref(), Kind::Cache)?;
+    if state_dir.starts_with(&cache_dir) {
+        let sentence = format!(
+            "the state directory {} is in the cache directory, which may be deleted; name another \
+             with --state-dir or --cache-dir",
+            state_dir.display()
+        );
+        return Err(Failure::new(ExitCode::State, sentence));
+    }
 
     let uid = args.uid.unwrap_or_else(|| geteuid().as_raw());
     let for_another = geteuid().is_root() && uid != geteuid().as_raw();

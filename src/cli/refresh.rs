@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::exit_codes;
-use super::locate::locate_all;
+use super::locate::locate_any;
 use super::output::print;
-use super::quantity::parse_duration;
+use super::quantity::{self, parse_duration};
 use crate::control::{Client, RefreshOutcome};
 use crate::failure::{ExitCode, Failure};
 
@@ -34,7 +34,7 @@ pub struct RefreshArgs {
 }
 
 pub fn run(args: &RefreshArgs) -> Result<ExitCode, Failure> {
-    for (record, path) in locate_all(args.path.as_deref())? {
+    for (record, path) in locate_any(args.path.as_deref())? {
         let outcome = Client::connect(&record)?.refresh(&path, args.timeout)?;
         let mountpoint = record.mountpoint.display();
         if let Some(failed) = &outcome.failed {
@@ -54,7 +54,10 @@ fn describe(outcome: &RefreshOutcome) -> String {
     if *names == 0 && *files == 0 {
         return "nothing changed on the server".to_owned();
     }
+    let names = if *names == 1 { "1 name".to_owned() } else { format!("{names} names") };
+    let have = if *files == 1 { "has" } else { "have" };
     format!(
-        "{names} names appeared, vanished or changed; {files} files have other content or times"
+        "{names} appeared, vanished or changed; {} {have} other content or times",
+        quantity::files(*files)
     )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::exit_codes;
-use super::locate::locate_all;
+use super::locate::locate_any;
 use super::output::print;
 use super::progress::Display;
 use super::quantity::{files, parse_duration};
@@ -42,7 +42,7 @@ pub struct RetryArgs {
 
 pub fn run(args: &RetryArgs) -> Result<ExitCode, Failure> {
     let mut code = ExitCode::Success;
-    for (record, below) in locate_all(args.path.as_deref())? {
+    for (record, below) in locate_any(args.path.as_deref())? {
         let timeout = if args.no_wait { Duration::ZERO } else { args.timeout };
         let outcome = retry(&record, &below, timeout)?;
         let text = describe(&outcome, args.no_wait);

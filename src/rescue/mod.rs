@@ -30,7 +30,8 @@ pub const LIST: &str = "RESCUED.txt";
 /// Why nothing was rescued.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    #[error("{} is no state directory: there is no state.db in it", .0.display())]
+    #[error("{} is no state directory, there is no state.db in it: state directories are below \
+         ~/.local/state/ncfs, or where --state-dir said", .0.display())]
     NoState(PathBuf),
     #[error("{} is not empty: name a new or an empty directory", .0.display())]
     NotEmpty(PathBuf),
@@ -59,9 +60,10 @@ pub fn rescue(
     target: &Path,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, RescueError> {
-    let state_dir = state_dir
-        .canonicalize()
-        .map_err(|cause| RescueError::State { path: state_dir.to_path_buf(), cause })?;
+    let state_dir = state_dir.canonicalize().map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => RescueError::NoState(state_dir.to_path_buf()),
+        _ => RescueError::State { path: state_dir.to_path_buf(), cause },
+    })?;
     if !state_dir.join("state.db").exists() && !state_dir.join("staging").exists() {
         return Err(RescueError::NoState(state_dir));
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// The disk of the state directory is full; the transaction did not happen.
-    #[error("the disk of the state directory is full")]
+    #[error("the disk of the state directory is full; free some space there")]
     Full,
     #[error("the state database failed: {0}")]
     Sql(rusqlite::Error),
@@ -21,8 +21,8 @@ pub enum TreeError {
     )]
     NewerSchema { found: i64, known: i64 },
     #[error(
-        "the state directory {} is in use by another ncfs: unmount that one first, or give \
-         --state-dir",
+        "the state directory {} is in use by another ncfs: unmount that one first, or name \
+         another directory",
         .0.display()
     )]
     InUse(PathBuf),

@@ -144,7 +144,7 @@ fn a_refresh_tells_what_changed_and_fails_while_the_server_is_away() {
     fixture.upload("/dir/old.txt", b"other content");
     let (code, text) = fixture.said(&["refresh", "mnt/dir"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("1 names appeared, vanished or changed; 1 files have other"), "{text}");
+    assert!(text.contains("1 name appeared, vanished or changed; 1 file has other"), "{text}");
     assert_eq!(fs::read(mount.path("dir/old.txt")).unwrap(), b"other content");
     assert_eq!(fs::read(mount.path("dir/new.txt")).unwrap(), b"new");
 

@@ -17,6 +17,7 @@ for_both!(
     a_mount_point_that_cannot_be_used_is_exit_code_5,
     the_state_of_another_account_or_in_use_is_exit_code_6,
     a_remote_directory_that_is_a_file_is_exit_code_11,
+    commands_tell_a_dead_mount_from_one_that_they_may_not_ask,
 );
 
 /// One sentence that holds these words, this exit code, and no mount.
@@ -153,4 +154,31 @@ fn a_remote_directory_that_is_a_file_is_exit_code_11() {
     fixture.upload("/file.txt", b"x");
     let output = fixture.try_mount(&["--remote-dir", "/file.txt"]);
     assert_refused(&fixture, &output, 11, &["file.txt"]);
+}
+
+fn commands_tell_a_dead_mount_from_one_that_they_may_not_ask() {
+    let fixture = Fixture::new();
+    let mount = fixture.mount();
+    fs::create_dir(fixture.path("second")).unwrap();
+    let mut nested = fixture.ncfs();
+    nested.args(["mount", "--credentials-file", "credentials.json", "--state-dir", "mnt/state"]);
+    let nested = nested.args([&fixture.cloud().url(), "second"]).output().unwrap();
+    let text = String::from_utf8_lossy(&nested.stderr);
+    assert_eq!(nested.status.code(), Some(6), "{text}");
+    assert!(text.contains("is in the ncfs mount"), "{text}");
+
+    let mut elsewhere = fixture.ncfs();
+    elsewhere.args(["status", "mnt"]).env("NCFS_RUNTIME_DIR", fixture.path("other run"));
+    let elsewhere = elsewhere.output().unwrap();
+    let text = String::from_utf8_lossy(&elsewhere.stderr);
+    assert_eq!(elsewhere.status.code(), Some(10), "{text}");
+    assert!(text.contains("NCFS_RUNTIME_DIR") && !text.contains("has ended"), "{text}");
+
+    mount.kill_all();
+    for arguments in [["status", "mnt"], ["flush", "mnt"], ["explain", "mnt/file"]] {
+        let output = fixture.run(&arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(10), "{text}");
+        assert!(text.contains("has ended") && text.contains("ncfs unmount"), "{text}");
+    }
 }

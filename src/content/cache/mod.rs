@@ -39,7 +39,7 @@ const IDLE_OPEN: usize = 256;
 pub enum CacheError {
     #[error("the cache directory {0} is in use by another ncfs: give each its own --cache-dir")]
     InUse(PathBuf),
-    #[error("cache directory: {path}: {error}")]
+    #[error("the cache directory cannot be used: {path}: {error}; name another with --cache-dir")]
     Io { path: PathBuf, error: io::Error },
 }
 
