@@ -3,8 +3,11 @@
 //! It goes from the launcher to the supervisor and from there to each `serve` over a pipe, as JSON:
 //! with the credential, so never through arguments, variables or files.
 
+use std::fmt;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +69,43 @@ pub struct ServeConfig {
     pub background: bool,
     /// How long the end may take to send what is pending.
     pub shutdown_timeout: Duration,
+    /// Where measurements are told; nowhere unless it is named.
+    pub metrics_listen: Option<MetricsAddress>,
+}
+
+/// Where an HTTP endpoint listens. Whoever can connect is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricsAddress {
+    Tcp(SocketAddr),
+    /// A Unix socket; the path is absolute.
+    Unix(#[serde(with = "crate::path_text")] PathBuf),
+}
+
+impl FromStr for MetricsAddress {
+    type Err = String;
+
+    /// Reads `127.0.0.1:9100`, `[::1]:9100` or `unix:/run/ncfs.sock`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad =
+            "expected an IP address with a port, as 127.0.0.1:9100 or [::1]:9100, or unix:PATH";
+        match text.strip_prefix("unix:") {
+            Some("") => Err(bad.to_owned()),
+            Some(path) => {
+                std::path::absolute(path).map(Self::Unix).map_err(|cause| cause.to_string())
+            }
+            None => text.parse().map(Self::Tcp).map_err(|_| bad.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for MetricsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Where the credential comes from.
@@ -207,6 +247,7 @@ pub(crate) mod tests {
             log_format: LogFormat::Json,
             background: true,
             shutdown_timeout: Duration::from_secs(60),
+            metrics_listen: Some(MetricsAddress::Unix("/run/ncfs.sock".into())),
         }
     }
 
@@ -215,6 +256,16 @@ pub(crate) mod tests {
         let config = example();
         let text = config.encode().unwrap();
         assert_eq!(ServeConfig::decode(&text[..]).unwrap(), config);
+    }
+
+    #[test]
+    fn an_address_for_measurements_is_an_ip_address_with_a_port_or_a_socket() {
+        for text in ["127.0.0.1:9100", "[::1]:9100", "0.0.0.0:9100", "unix:/run/ncfs.sock"] {
+            assert_eq!(text.parse::<MetricsAddress>().unwrap().to_string(), text);
+        }
+        for bad in ["", "9100", ":9100", "127.0.0.1", "localhost:9100", "unix:", "1.2.3.4:99999"] {
+            assert!(bad.parse::<MetricsAddress>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!   mounts and holds the descriptor and the credential. [`daemon`]: wires the rooms below into a
 //!   running mount.
 //! - [`rescue`]: unsent files out of a state directory, without a mount.
-//! - [`control`]: the socket behind `ncfs status`, `flush`, `problems`, `unmount` and others.
+//! - [`control`]: the socket behind `ncfs status`, `flush`, `problems`, `unmount` and others, and the
+//!   endpoint for measurements.
 //! - [`fuse`]: the kernel's side, the only user of `fuser`.
 //! - [`vfs`]: what POSIX says of names, handles and permissions.
 //! - [`sync`]: the plan of what to send (pure), push and pull.

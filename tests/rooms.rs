@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("daemon", ALL),
     ("supervise", &["config"]),
     ("rescue", &["tree", "content"]),
-    ("control", &["vfs", "sync", "content"]),
+    ("control", &["vfs", "sync", "content", "config"]),
     ("fuse", &["vfs"]),
     ("vfs", &["tree", "content", "sync"]),
     ("sync", &["tree", "content", "remote"]),

@@ -61,7 +61,7 @@ mod whereabouts;
 pub use bodies::{Bodies, BodyError};
 pub use cache::{Cache, CacheError, CachedVersion};
 pub use extents::Extents;
-pub use fetch::{FetchError, Fetcher, Origin, Origins};
+pub use fetch::{CacheReads, FetchError, Fetcher, Origin, Origins};
 pub use freeze::{Contents, ContentsError, Frozen};
 pub use staging::{
     Allocation, Basis, Prepared, ReadOutcome, Seek, StagedFile, StagedSource, Staging, StagingError,

@@ -8,14 +8,19 @@
 //! Guarantees: only the user who runs the daemon, and root, are answered. A request is bounded in
 //! length and a slow reader holds up nobody else. `status` never waits for the network.
 //!
+//! Beside it, where it is asked for, an HTTP endpoint tells measurements to whoever can reach it
+//! (`scrape`, `metrics`).
+//!
 //! A crash leaves the socket and the record behind. Nobody listens there any more, which is how they
 //! are recognised and removed by whoever comes next.
 
 mod client;
 mod error;
+mod metrics;
 mod problems;
 mod protocol;
 mod registry;
+mod scrape;
 mod server;
 mod status;
 
@@ -26,9 +31,11 @@ use tokio::sync::watch;
 
 pub use client::Client;
 pub use error::ControlError;
+pub use metrics::{Exposition, Kind};
 pub use problems::{Problem, ProblemKind, Problems};
 pub use protocol::{FlushOutcome, Progress, RefreshOutcome, RetryOutcome};
 pub use registry::{Record, RuntimeDir, find, list};
+pub use scrape::{Endpoint, Measured};
 pub use server::Server;
 pub use status::{State, Status};
 

@@ -17,9 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::ServeConfig;
+use crate::config::{MetricsAddress, ServeConfig};
 use crate::content::{Bodies, BodyError, Cache, CacheError, Staging};
-use crate::control::{RuntimeDir, Server};
+use crate::control::{Endpoint, RuntimeDir, Server};
 use crate::failure::{ExitCode, Failure};
 use crate::fuse;
 use crate::remote::{ConnectConfig, Connection, Quota, Remote, find_account};
@@ -29,7 +29,7 @@ use crate::tree::{Account, Tree, TreeError};
 use crate::types::ContentId;
 use crate::vfs::{Parts, Vfs, VfsOptions};
 
-use self::control::Controlled;
+use self::control::{Controlled, Meters};
 use self::drain::Drain;
 
 /// How often everything is made to survive a power cut, asked for or not.
@@ -81,7 +81,11 @@ async fn serve(
     fuse: OwnedFd,
     mut ready: ReadySender,
 ) -> Result<ExitSummary, Failure> {
-    let connection = find_account_of(&config).await?;
+    let mut metrics = match &config.metrics_listen {
+        Some(address) => Some(listen_at(address).await?),
+        None => None,
+    };
+    let connection = Arc::new(find_account_of(&config).await?);
     let remote = connection.remote();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tree = Arc::new(open_state(&config, &connection)?);
@@ -160,6 +164,11 @@ async fn serve(
     ));
     let directory = RuntimeDir::create()?;
     let (mountpoint, state_dir) = (config.mountpoint.clone(), config.state_dir.clone());
+    if let Some(metrics) = &mut metrics {
+        let controlled = Arc::clone(&controlled);
+        metrics.answer(Arc::new(Meters { controlled, connection: Arc::clone(&connection) }));
+        tracing::info!("measurements can be read at {}", metrics.address());
+    }
     let socket = Server::start(directory, mountpoint, state_dir, controlled)?;
     // Before anybody hears that it is ready, and may want it to end.
     let mut terminate = listen(SignalKind::terminate())?;
@@ -200,6 +209,7 @@ async fn serve(
         }
     }
     let left = engine.pending(None).map_err(state_failed)?;
+    drop(metrics);
     socket.stop().await;
     quota_task.abort();
     durable.abort();
@@ -216,6 +226,16 @@ async fn serve(
         .and_then(|ended| ended)
         .map_err(state_failed)?;
     Ok(ExitSummary { files_left: left.files, bytes_left: left.bytes })
+}
+
+async fn listen_at(address: &MetricsAddress) -> Result<Endpoint, Failure> {
+    Endpoint::bind(address).await.map_err(|cause| {
+        let sentence = format!(
+            "measurements cannot be served at {address}: {cause}; name another address with \
+             --metrics-listen, or none"
+        );
+        Failure::new(ExitCode::Usage, sentence)
+    })
 }
 
 async fn find_account_of(config: &ServeConfig) -> Result<Connection, Failure> {

@@ -55,7 +55,7 @@ impl Dispatch {
         work: impl FnOnce() -> vfs::Result<T>,
         answer: impl FnOnce(R, T),
     ) {
-        let _request = self.requests.arrive();
+        let _request = self.requests.arrive(about.operation);
         about.span.in_scope(|| finish(&about, work(), reply, answer));
     }
 
@@ -69,7 +69,7 @@ impl Dispatch {
         work: impl Future<Output = vfs::Result<T>> + Send + 'static,
         answer: impl FnOnce(R, T) + Send + 'static,
     ) {
-        let request = self.requests.arrive();
+        let request = self.requests.arrive(about.operation);
         let _runtime = self.runtime.enter();
         let mut work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work);
         let mut unwoken = Context::from_waker(Waker::noop());

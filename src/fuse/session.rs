@@ -1,5 +1,6 @@
 //! One session: the threads that read requests of a mount, and the one that notifies the kernel.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -79,5 +80,10 @@ impl RequestWatch {
     /// How long the oldest request of a program has been waiting for its answer; `None` when none is.
     pub fn oldest(&self) -> Option<Duration> {
         self.0.oldest()
+    }
+
+    /// How many requests came so far, by operation.
+    pub fn operations(&self) -> BTreeMap<&'static str, u64> {
+        self.0.operations()
     }
 }

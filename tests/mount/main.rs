@@ -17,6 +17,7 @@ mod git;
 mod large;
 mod login;
 mod logs;
+mod metrics;
 mod names;
 mod posix;
 mod programs;

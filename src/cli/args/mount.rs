@@ -8,7 +8,7 @@ use clap::builder::FalseyValueParser;
 
 use super::exit_codes;
 use crate::cli::quantity::{parse_duration, parse_octal, parse_size};
-use crate::config::{LogFormat, LogLevel};
+use crate::config::{LogFormat, LogLevel, MetricsAddress};
 use crate::remote::Vendor;
 
 const MOUNT_EXAMPLES: &str = "\
@@ -201,6 +201,12 @@ pub struct MountArgs {
         help_heading = "Process"
     )]
     pub log_format: LogFormat,
+
+    /// Serve measurements over HTTP (GET /metrics for Prometheus, GET /healthz) at IP:PORT or
+    /// unix:PATH. Without a password, so use 127.0.0.1 or a socket: who connects reads counts, sizes
+    /// and times of this mount, no names of files or users
+    #[arg(long, value_name = "ADDR", env = "NCFS_METRICS_LISTEN", help_heading = "Process")]
+    pub metrics_listen: Option<MetricsAddress>,
 
     /// How long the end (unmount, SIGTERM) may take to send what is pending
     #[arg(

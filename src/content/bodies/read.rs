@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{Bodies, BodyError};
-use crate::content::{FetchError, ReadOutcome, StagedFile};
+use crate::content::{CacheReads, FetchError, ReadOutcome, StagedFile};
 use crate::remote::RemoteError;
 use crate::tree::{Body, Content, TreeError};
 use crate::types::{ByteRange, ContentId, Ino};
@@ -57,6 +57,11 @@ impl Bodies {
                 }
             }
         }
+    }
+
+    /// How reads of clean files were answered so far.
+    pub fn reads(&self) -> CacheReads {
+        self.fetcher.reads()
     }
 
     /// Begins to bring what a partial staging file lacks, once for each file.

@@ -19,6 +19,7 @@ mod window;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,15 @@ pub trait Origins: Send + Sync + 'static {
     fn origin(&self, ino: Ino, content: ContentId) -> Option<Origin>;
 }
 
+/// How reads of clean files were answered, counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheReads {
+    /// At once, from the cache.
+    pub hits: u64,
+    /// After waiting for the server.
+    pub misses: u64,
+}
+
 /// Brings bytes from the server into cache and staging. A clone is another handle to the same one.
 #[derive(Clone)]
 pub struct Fetcher {
@@ -74,6 +84,8 @@ struct Shared {
     origins: Arc<dyn Origins>,
     runtime: tokio::runtime::Handle,
     permits: Semaphore,
+    hits: AtomicU64,
+    misses: AtomicU64,
     /// Comes before the lock of a transfer.
     transfers: Mutex<HashMap<Place, Arc<Transfer>>>,
 }
@@ -89,8 +101,16 @@ impl Fetcher {
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let (permits, transfers) = (Semaphore::new(REQUESTS), Mutex::default());
-        let shared = Shared { remote, cache, origins, runtime, permits, transfers };
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Shared { remote, cache, origins, runtime, permits, hits, misses, transfers };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Reads of clean files so far: those answered from the cache, and those that had to wait for the
+    /// server.
+    pub fn reads(&self) -> CacheReads {
+        let Shared { hits, misses, .. } = &*self.shared;
+        CacheReads { hits: hits.load(Relaxed), misses: misses.load(Relaxed) }
     }
 
     /// Reads `range` (clipped to `size`) if all of it is here; never waits for the network, but
@@ -108,6 +128,9 @@ impl Fetcher {
         }
         let version = self.shared.cache.open_version(content, size)?;
         let bytes = version.read(range)?;
+        if bytes.is_some() {
+            self.shared.hits.fetch_add(1, Relaxed);
+        }
         if bytes.is_some() && !version.is_complete() {
             let job = self.shared.job(ino, (content, None), version);
             self.shared.note_hit(&job, range, size);
@@ -128,6 +151,7 @@ impl Fetcher {
         if let Some(bytes) = self.try_read(ino, content, size, range)? {
             return Ok(bytes);
         }
+        self.shared.misses.fetch_add(1, Relaxed);
         in_time(async {
             loop {
                 // Again each time: the version can be taken or evicted between two looks.

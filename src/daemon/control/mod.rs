@@ -1,5 +1,6 @@
 //! What the control socket is answered.
 
+mod metrics;
 mod problems;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+pub use self::metrics::Meters;
 use super::drain::Drain;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
@@ -81,6 +83,17 @@ impl Controlled {
         };
         let started = Instant::now();
         Self { fixed, tree, engine, remote, bodies, cache, quota, requests, drain, clock, started }
+    }
+
+    fn state(&self) -> State {
+        let offline = self.engine.offline();
+        let stuck = offline.as_ref().is_some_and(|offline| offline.refused);
+        match () {
+            () if self.drain.is_draining() => State::Draining,
+            () if stuck || self.engine.guard().is_some() => State::Failed,
+            () if offline.is_some() => State::Offline,
+            () => State::Online,
+        }
     }
 
     fn age(&self, since: Time) -> u64 {
@@ -166,19 +179,12 @@ impl Daemon for Controlled {
     fn status(&self) -> Status {
         let offline = self.engine.offline();
         let (problems, _) = self.attention(PROBLEMS);
-        let stuck = offline.as_ref().is_some_and(|offline| offline.refused);
-        let state = match () {
-            () if self.drain.is_draining() => State::Draining,
-            () if stuck || self.engine.guard().is_some() => State::Failed,
-            () if offline.is_some() => State::Offline,
-            () => State::Online,
-        };
         // A state that cannot be read is among the problems.
         let pending = self.engine.pending(None).unwrap_or_default();
         let quota = *self.quota.borrow();
         let total = |quota: Quota| quota.available.map(|available| quota.used + available);
         Status {
-            state,
+            state: self.state(),
             pending_files: pending.files,
             pending_bytes: pending.bytes,
             oldest_pending_s: pending.since.map(|since| self.age(since)),

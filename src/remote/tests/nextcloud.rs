@@ -88,8 +88,9 @@ on_a_nextcloud! {
     async fn the_account_tells_its_quota_and_the_layer_counts(remote) {
         remote.quota().await.unwrap();
         let metrics = remote.connection.metrics();
-        assert!(metrics.requests.iter().any(|(verb, count)| *verb == "GET" && *count >= 3));
-        assert_eq!(metrics.unanswered, 0);
+        let gets = metrics.methods.iter().find(|method| method.method == "GET").unwrap();
+        assert!(gets.count() >= 3);
+        assert_eq!(metrics.unanswered(), 0);
         assert!(remote.connection.identity().version.contains('.'));
     }
 }

@@ -282,12 +282,10 @@ impl Http {
             false => Some(session.gate.admit().await?),
         };
         debug!(path = request.url.path(), bytes = request.payload.len(), "sending");
-        self.metrics.request(request.verb);
+        let started = Instant::now();
         let outcome = self.transmit(session, request).await;
-        match &outcome {
-            Ok(answer) => self.metrics.answer(answer.status),
-            Err(_) => self.metrics.no_answer(),
-        }
+        let status = outcome.as_ref().ok().map(|answer| answer.status);
+        self.metrics.ended(request.verb, status, started.elapsed());
         if let (Ok(answer), Some(permit)) = (&outcome, permit) {
             permit.settle(answer.status);
         }

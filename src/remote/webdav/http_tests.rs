@@ -181,7 +181,7 @@ async fn a_connection_that_the_server_closes_after_each_answer_does_no_harm() {
         http.send(&put(&url, Bytewise(10, None))).await.unwrap().drain().await;
         assert!(told.recv().await.is_some());
     }
-    assert_eq!(http.metrics().snapshot().unanswered, 0);
+    assert_eq!(http.metrics().snapshot().unanswered(), 0);
 }
 
 #[tokio::test]
