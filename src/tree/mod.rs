@@ -270,7 +270,7 @@ impl Tree {
         let touched = tx.finish()?;
         begun.commit().map_err(TreeError::from)?;
         self.commits.fetch_add(1, Ordering::AcqRel);
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirt = Vec::new();
         for touch in touched {
             for key in touch.old_keys {
                 self.names.invalidate(&key);
@@ -280,13 +280,20 @@ impl Tree {
                     if let Some(place) = &node.local {
                         self.names.insert(place.key(), node.ino);
                     }
-                    if let Some(changes) = changes.as_ref().filter(|_| touch.dirt) {
-                        // A receiver that is gone has no more use for changes.
-                        let _ = changes.send(node.ino);
+                    if touch.dirt {
+                        dirt.push(node.ino);
                     }
                     self.cache.insert(node.ino, node);
                 }
                 None => self.cache.invalidate(&touch.ino),
+            }
+        }
+        // Who is told looks at once, and must not find in the cache what was before.
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changes) = changes.as_ref() {
+            for ino in dirt {
+                // A receiver that is gone has no more use for changes.
+                let _ = changes.send(ino);
             }
         }
         Ok(value)

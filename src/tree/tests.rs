@@ -194,3 +194,30 @@ fn a_snapshot_holds_what_is_in_the_log_and_refuses_a_newer_schema() {
     let newer = Snapshot::open(dir.path(), room.path()).err();
     assert!(matches!(newer, Some(TreeError::NewerSchema { found: 999, .. })), "{newer:?}");
 }
+
+#[test]
+fn who_is_told_of_a_change_finds_it() {
+    const CHANGES: i64 = 5_000;
+    let tree = std::sync::Arc::new(Tree::in_memory().unwrap());
+    let insert = |tx: &mut Tx<'_>| Ok::<_, TreeError>(tx.insert(file(Ino::ROOT, "f"))?.ino);
+    let ino = tree.transact(insert).unwrap();
+    let (changes, mut told) = tokio::sync::mpsc::unbounded_channel();
+    tree.notify(changes);
+    let seen = std::sync::Arc::clone(&tree);
+    let scheduler = std::thread::spawn(move || {
+        let mut is_old = |number: &i64| {
+            told.blocking_recv().unwrap();
+            seen.node(ino).unwrap().unwrap().attr.ctime.0 < *number
+        };
+        (1..=CHANGES).filter(&mut is_old).count()
+    });
+    for number in 1..=CHANGES {
+        tree.transact(|tx| {
+            let mut node = (*tx.node(ino)?.unwrap()).clone();
+            node.attr.ctime = Time(number);
+            tx.put(node)
+        })
+        .unwrap();
+    }
+    assert_eq!(scheduler.join().unwrap(), 0);
+}
