@@ -18,6 +18,7 @@ use crate::locks::Locks;
 use crate::login::{Browsers, Flow};
 use crate::path::FilePath;
 use crate::requests::{RequestLog, Running};
+use crate::shares::Share;
 use crate::stamps::Stamps;
 use crate::store::{self, Store};
 use crate::sync::lock;
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub browsers: Browsers,
     /// The address that is told to clients, if it is not the one they used.
     pub announced: Option<String>,
+    pub shares: Vec<Share>,
     /// `oc:data-fingerprint`
     pub fingerprint: String,
 }

@@ -82,6 +82,7 @@ impl Cloud {
             return Err(DavError::forbidden(""));
         }
         self.discard(user, account, path, id, &temp)?;
+        state.leave(user, path);
         drop(state);
         Ok(())
     }
@@ -106,34 +107,41 @@ impl Cloud {
         Ok(())
     }
 
-    /// Moves; what is at `to` is deleted first. `still` has checked both paths.
+    /// Moves, also from one user's files to another's; what is at `to` is deleted first. `still` has
+    /// checked both paths.
     pub(crate) fn relocate(
         &self,
-        user: &str,
-        from: &FilePath,
-        to: &FilePath,
+        (user, from): (&str, &FilePath),
+        (taker, to): (&str, &FilePath),
         still: Still<'_>,
     ) -> Result<(NodeId, Outcome), DavError> {
         let _from = self.lock_for_move(user, from)?;
-        let _to = self.lock_for_move(user, to)?;
+        let _to = self.lock_for_move(taker, to)?;
         still()?;
         let temp = self.store.temp();
         let mut state = self.state();
-        let account = state.account_mut(user)?;
-        let id = account.tree.find(from)?.id;
-        let old_parent = account.tree.node(id).and_then(|node| node.parent);
+        let tree = &state.account(user)?.tree;
+        let id = tree.find(from)?.id;
+        let old_parent = tree.node(id).and_then(|node| node.parent);
         let mut outcome = Outcome::Created;
+        let account = state.account_mut(taker)?;
         if let Some(target) = account.tree.get(to).map(|node| node.id) {
-            self.discard(user, account, to, target, &temp)?;
+            self.discard(taker, account, to, target, &temp)?;
             outcome = Outcome::Replaced;
         }
         let parent = account.tree.find(&to.parent())?.id;
-        fs::rename(self.store.file(user, from), self.store.file(user, to))?;
-        account.tree.relocate(id, parent, to.name());
-        if let Some(old_parent) = old_parent {
-            account.tree.touch_up(old_parent, &self.stamps);
+        fs::rename(self.store.file(user, from), self.store.file(taker, to))?;
+        if user == taker {
+            account.tree.relocate(id, parent, to.name());
+            state.move_shares(user, from, to);
+        } else {
+            let nodes = state.account_mut(user)?.tree.take(id);
+            state.account_mut(taker)?.tree.give(nodes, parent, to.name());
         }
-        account.tree.propagate(id, &self.stamps);
+        if let Some(old_parent) = old_parent {
+            state.account_mut(user)?.tree.touch_up(old_parent, &self.stamps);
+        }
+        state.account_mut(taker)?.tree.propagate(id, &self.stamps);
         drop(state);
         Ok((id, outcome))
     }
@@ -146,37 +154,35 @@ impl Cloud {
     /// checked both paths.
     pub(crate) async fn duplicate(
         self: &Arc<Self>,
-        user: &str,
-        from: &FilePath,
-        to: &FilePath,
+        (user, from): (&str, &FilePath),
+        (taker, to): (&str, &FilePath),
         still: Still<'_>,
     ) -> Result<(NodeId, Outcome), DavError> {
         let _from = self.locks.shared(user, from)?;
-        let _to = self.locks.exclusive(user, to)?;
+        let _to = self.locks.exclusive(taker, to)?;
         still()?;
         {
             let state = self.state();
-            let account = state.account(user)?;
-            account.require(&to.parent(), account.tree.find(from)?.size())?;
+            let size = state.account(user)?.tree.find(from)?.size();
+            state.account(taker)?.require(&to.parent(), size)?;
         }
         let (copy, replaced) = (self.store.temp(), self.store.temp());
         let source = self.store.file(user, from);
         let copy = blocking(move || copy_all(&source, copy.path()).map(|()| copy)).await?;
 
         let mut state = self.state();
-        let account = state.account_mut(user)?;
-        let id = account.tree.find(from)?.id;
+        let tree = &state.account(user)?.tree;
+        let nodes = tree.copy_of(tree.find(from)?.id, &self.stamps);
+        let account = state.account_mut(taker)?;
         let mut outcome = Outcome::Created;
         if let Some(target) = account.tree.get(to).map(|node| node.id) {
-            self.discard(user, account, to, target, &replaced)?;
+            self.discard(taker, account, to, target, &replaced)?;
             outcome = Outcome::Replaced;
         }
         let parent = account.tree.find(&to.parent())?.id;
-        fs::rename(copy.path(), self.store.file(user, to))?;
-        let id = account
-            .tree
-            .duplicate(id, parent, to.name(), &self.stamps)
-            .ok_or_else(|| DavError::not_found(""))?;
+        fs::rename(copy.path(), self.store.file(taker, to))?;
+        let id = nodes.first().map(|node| node.id).ok_or_else(|| DavError::not_found(""))?;
+        account.tree.give(nodes, parent, to.name());
         account.tree.propagate(id, &self.stamps);
         drop(state);
         Ok((id, outcome))

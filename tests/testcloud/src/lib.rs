@@ -3,7 +3,7 @@
 //!
 //! What it does was seen in experiments with a real server; comments name the section of their record,
 //! FACTS. `tests/transcripts.rs` compares it with recorded exchanges and lists what is left out:
-//! OAuth 2, bulk upload, search, shares, trash, archives, paging.
+//! OAuth 2, bulk upload, search, the share API, trash, archives, paging.
 //!
 //! ```
 //! use testcloud::{Config, Fault, Testcloud};
@@ -19,8 +19,8 @@
 //!
 //! - `tree`, `stamps`, `path`: metadata, tags and names, without I/O;
 //! - `store`: the bytes, in a directory laid out as Nextcloud's own (`<dir>/<user>/files/...`);
-//! - `cloud`, `files`, `write`, `uploads`, `locks`: what can be done to files, by requests and by the
-//!   handle alike;
+//! - `cloud`, `files`, `write`, `uploads`, `locks`, `shares`: what can be done to files, by requests
+//!   and by the handle alike;
 //! - `auth`, `login`, `ocs`, `dav`: the protocol;
 //! - `faults`, `latency`, `requests`, `admin`, `server`: what a test controls and sees.
 //!
@@ -52,6 +52,7 @@ mod ocs;
 mod path;
 mod requests;
 mod server;
+mod shares;
 mod stamps;
 mod store;
 mod sync;

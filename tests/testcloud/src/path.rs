@@ -66,6 +66,12 @@ impl FilePath {
         Self(names)
     }
 
+    /// Where it is when `from`, at or above it, becomes `to`.
+    pub(crate) fn moved(&self, from: &Self, to: &Self) -> Self {
+        let below = self.0.iter().skip(from.0.len());
+        Self(to.0.iter().chain(below).cloned().collect())
+    }
+
     /// The path of its first `count` names.
     pub(crate) fn prefix(&self, count: usize) -> Self {
         Self(self.0[..count.min(self.0.len())].to_vec())

@@ -293,7 +293,7 @@ impl Testcloud {
     /// What the client would be told.
     pub fn rename(&self, user: &str, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (FilePath::of(from), FilePath::of(to));
-        let moved = self.cloud.relocate(user, &from, &to, &always);
+        let moved = self.cloud.relocate((user, &from), (user, &to), &always);
         moved.map(drop).map_err(told)
     }
 
@@ -305,6 +305,40 @@ impl Testcloud {
     pub fn set_mtime(&self, user: &str, path: &str, mtime: i64) -> io::Result<()> {
         let path = FilePath::of(path);
         self.cloud.set_mtime(user, &path, mtime).map_err(told)
+    }
+
+    /// Shares a file or folder with another user, who finds it among their files; again, with other
+    /// permissions, changes those. They are the sum of 1 (read), 2 (update), 4 (create), 8 (delete)
+    /// and 16 (share).
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file or user.
+    pub fn share(
+        &self,
+        owner: &str,
+        path: &str,
+        receiver: &str,
+        permissions: u8,
+    ) -> io::Result<()> {
+        let path = FilePath::of(path);
+        self.cloud.state().share(owner, &path, receiver, permissions).map_err(told)
+    }
+
+    /// Withdraws a share; false if there is none.
+    pub fn unshare(&self, owner: &str, path: &str, receiver: &str) -> bool {
+        let mut state = self.cloud.state();
+        let node = state.accounts.get(owner).and_then(|o| o.tree.get(&FilePath::of(path)));
+        let Some(node) = node.map(|node| node.id) else { return false };
+        let before = state.shares.len();
+        state.shares.retain(|share| share.node != node || share.receiver != receiver);
+        state.shares.len() < before
+    }
+
+    /// Where a user has what others share with them.
+    pub fn received(&self, user: &str) -> Vec<String> {
+        let state = self.cloud.state();
+        state.received(user).map(|share| share.at.to_string()).collect()
     }
 
     /// What is on disk, torn or not; none if there is no such file. Nothing is repaired by looking.

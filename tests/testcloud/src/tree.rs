@@ -260,33 +260,49 @@ impl Tree {
         }
     }
 
-    /// Copies a node and all below it: new ids, the same tags and times, no checksums, no dead
-    /// properties, no versions (FACTS 6).
-    pub(crate) fn duplicate(
-        &mut self,
-        id: NodeId,
-        parent: NodeId,
-        name: &str,
-        stamps: &Stamps,
-    ) -> Option<NodeId> {
-        let mut copy = self.nodes.get(&id)?.clone();
-        copy.id = stamps.next_id();
-        let children = match &mut copy.kind {
-            Kind::File(file) => {
-                file.checksums = None;
-                file.versions.clear();
-                BTreeMap::new()
-            }
-            Kind::Folder { children, size } => {
-                *size = 0;
-                std::mem::take(children)
-            }
-        };
-        let copy = self.attach(copy, parent, name);
-        for (name, child) in children {
-            self.duplicate(child, copy, &name, stamps);
+    /// Takes a node with all below it out, to be given to another tree; it comes first.
+    pub(crate) fn take(&mut self, id: NodeId) -> Vec<Node> {
+        let nodes: Vec<Node> =
+            self.walk(id).iter().filter_map(|id| self.node(*id)).cloned().collect();
+        self.remove(id);
+        nodes
+    }
+
+    /// Puts in what was taken out of another tree: ids, tags and times stay.
+    pub(crate) fn give(&mut self, nodes: Vec<Node>, parent: NodeId, name: &str) {
+        let mut nodes = nodes.into_iter();
+        let top = nodes.next();
+        self.nodes.extend(nodes.map(|node| (node.id, node)));
+        if let Some(top) = top {
+            self.attach(top, parent, name);
         }
-        Some(copy)
+    }
+
+    /// A copy of a node and all below it, for [`Self::give`]: new ids, the same tags and times, no
+    /// checksums, no dead properties, no versions (FACTS 6).
+    pub(crate) fn copy_of(&self, id: NodeId, stamps: &Stamps) -> Vec<Node> {
+        let originals = self.walk(id);
+        let ids: HashMap<NodeId, NodeId> =
+            originals.iter().map(|id| (*id, stamps.next_id())).collect();
+        let new = |id: &NodeId| ids.get(id).copied().unwrap_or(*id);
+        let nodes = originals.iter().filter_map(|id| self.node(*id));
+        nodes
+            .map(|node| {
+                let mut copy = node.clone();
+                copy.id = new(&node.id);
+                copy.parent = node.parent.as_ref().map(new);
+                match &mut copy.kind {
+                    Kind::File(file) => {
+                        file.checksums = None;
+                        file.versions.clear();
+                    }
+                    Kind::Folder { children, .. } => {
+                        children.values_mut().for_each(|child| *child = new(child));
+                    }
+                }
+                copy
+            })
+            .collect()
     }
 
     /// Sets the size of a file and with it that of every folder above.

@@ -131,7 +131,7 @@ impl Cloud {
         self: &Arc<Self>,
         user: &str,
         folder: &str,
-        to: &FilePath,
+        (taker, to): (&str, &FilePath),
         claims: &Claims,
         still: Still<'_>,
     ) -> Result<Written, DavError> {
@@ -142,8 +142,8 @@ impl Cloud {
             let parts: Vec<PathBuf> = names.map(|name| dir.join(name.as_str())).collect();
             (parts, upload.size())
         })?;
-        self.state().account(user)?.require(&to.parent(), size)?;
-        let writing = Writing::assembled(self, user, to, still)?;
+        self.state().account(taker)?.require(&to.parent(), size)?;
+        let writing = Writing::assembled(self, taker, to, still)?;
         let whole = writing.file();
         blocking(move || join(&parts, &whole)).await?;
         let written = writing.commit(claims)?;

@@ -20,8 +20,7 @@ const NOT_REPLAYED: &[(&str, &str)] = &[
     ("oauth2", "not implemented yet"),
     ("propfind-paginate", "not implemented, nor announced"),
     ("search-lastmodified", "not implemented, nor announced"),
-    ("share-create", "there are no shares"),
-    ("share-permissions", "there are no shares"),
+    ("share-create", "only a test makes shares"),
     ("trashbin", "what is deleted is gone"),
 ];
 
@@ -94,6 +93,8 @@ const LEFT: &[(&str, usize, Leave, &str)] = &[
         "the repaired file is in the list of versions but cannot be read as one",
     ),
     ("quota-507", 1, Leave::Property("quota-used-bytes"), OTHER_TIMES),
+    ("share-permissions", 1, Leave::Property("sharees"), "only the permissions are told"),
+    ("share-permissions", 2, Leave::Property("sharees"), "only the permissions are told"),
     ("versions", 3, Leave::Exchange, "versions are only read"),
     ("versions", 4, Leave::Exchange, "versions are only read"),
     ("versions", 5, Leave::Property("version-label"), "versions are only read"),
@@ -162,6 +163,7 @@ replayed! {
     put_odd: "put-odd",
     quota_507: "quota-507",
     report: "report",
+    share_permissions: "share-permissions",
     status: "status",
     trailing_slash: "trailing-slash",
     user_info: "user-info",

@@ -25,7 +25,8 @@ pub(super) fn look(call: &Call, target: &Target) -> Option<Seen> {
     match target {
         Target::Top => Some(bare()),
         Target::File { owner, path } if *owner == call.user => {
-            let node = account.tree.get(path)?;
+            let place = state.place(&call.user, path);
+            let node = state.account(&place.user).ok()?.tree.get(&place.path)?;
             let quoted = || format!("\"{}\"", node.etag);
             Some(Seen { etag: node.file().map(|_| quoted()), mtime: Some(node.mtime) })
         }

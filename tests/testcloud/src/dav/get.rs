@@ -13,7 +13,8 @@ use super::properties::content_type;
 use super::{Call, Target, empty, set};
 use crate::error::DavError;
 use crate::locks::LockGuard;
-use crate::path::{FilePath, raw_url_encode};
+use crate::path::raw_url_encode;
+use crate::shares::Place;
 use crate::tree::Missing;
 
 const BLOCK: usize = 256 * 1024;
@@ -33,7 +34,7 @@ struct Source {
 
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, DavError> {
     let source = match &call.target {
-        Target::File { .. } => file(call, call.own_file()?)?,
+        Target::File { .. } => file(call, &call.own_file()?)?,
         Target::Version { file, mtime: Some(mtime) } => Some(version(call, *file, mtime)?),
         Target::Unknown(path) => return Err(Missing::At(path.clone()).into()),
         _ => None,
@@ -45,24 +46,25 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, DavError> {
 }
 
 /// None for a folder.
-fn file(call: &Call, path: &FilePath) -> Result<Option<Source>, DavError> {
+fn file(call: &Call, place: &Place) -> Result<Option<Source>, DavError> {
     let cloud = &call.cloud;
-    if cloud.state().account(&call.user)?.tree.find(path)?.is_folder() {
+    let Place { user, path, .. } = place;
+    if cloud.state().account(user)?.tree.find(path)?.is_folder() {
         return Ok(None);
     }
     // HEAD is answered from the metadata, whatever is going on.
     let lock = match call.method {
         Method::HEAD => None,
-        _ => Some(cloud.locks.shared(&call.user, path)?),
+        _ => Some(cloud.locks.shared(user, path)?),
     };
     if lock.is_some() {
-        cloud.repair(&call.user, path)?;
+        cloud.repair(user, path)?;
     }
     let state = cloud.state();
-    let node = state.account(&call.user)?.tree.find(path)?;
+    let node = state.account(user)?.tree.find(path)?;
     Ok(Some(Source {
-        disk: cloud.store.file(&call.user, path),
-        name: node.name.clone(),
+        disk: cloud.store.file(user, path),
+        name: place.asked.name().to_owned(),
         size: node.size(),
         mtime: node.mtime,
         etag: format!("\"{}\"", node.etag),

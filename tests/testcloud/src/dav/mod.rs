@@ -23,6 +23,7 @@ use crate::cloud::Cloud;
 use crate::error::{DavError, nginx_page};
 use crate::files::Outcome;
 use crate::path::{self, BadUrl, FilePath};
+use crate::shares::{CREATE, DELETE, Place};
 use crate::xml::{self, Element};
 
 pub(crate) const ALLOWED: &str =
@@ -227,10 +228,12 @@ impl Call {
         self.header(name).filter(|value| !value.is_empty()).map(ToOwned::to_owned)
     }
 
-    /// The path if the target is one of the caller's own files; nothing of others is shared.
-    fn own_file(&self) -> Result<&FilePath, DavError> {
+    /// The file if the target is among the caller's, received ones included.
+    fn own_file(&self) -> Result<Place, DavError> {
         match &self.target {
-            Target::File { owner, path } if *owner == self.user => Ok(path),
+            Target::File { owner, path } if *owner == self.user => {
+                Ok(self.cloud.state().place(&self.user, path))
+            }
             Target::File { owner, path } => {
                 self.cloud.state().account(owner)?;
                 match path.is_root() {
@@ -327,10 +330,11 @@ fn mkcol(call: &Call, body: &[u8]) -> Result<Response<Body>, DavError> {
             Ok(empty(StatusCode::CREATED))
         }
         _ => {
-            let path = call.own_file()?;
-            let id = call.cloud.make_folder(&call.user, path)?;
+            let place = call.own_file()?;
+            place.require(CREATE)?;
+            let id = call.cloud.make_folder(&place.user, &place.path)?;
             if let Some(request) = request {
-                proppatch::set_dead(call, path, &request)?;
+                proppatch::set_dead(call, &place, &request)?;
             }
             let mut response = empty(StatusCode::CREATED);
             let id = call.cloud.stamps.instance_file_id(id);
@@ -347,7 +351,14 @@ fn delete(call: &Call) -> Result<Response<Body>, DavError> {
         }
         _ => {
             let still = || conditions::check(call).map(drop);
-            call.cloud.delete(&call.user, call.own_file()?, &still)?;
+            let place = call.own_file()?;
+            if place.is_share() {
+                // The owner keeps everything (FACTS 0.12).
+                call.cloud.state().leave(&call.user, &place.asked);
+                return Ok(empty(StatusCode::NO_CONTENT));
+            }
+            place.require(DELETE)?;
+            call.cloud.delete(&place.user, &place.path, &still)?;
         }
     }
     Ok(empty(StatusCode::NO_CONTENT))

@@ -7,8 +7,9 @@ use super::conditions::{self, path_of_url};
 use super::put::{claims, set_accepted};
 use super::{Call, DAV_BASE, Target, WEBDAV_BASE, done, empty, set, set_etag, split_base};
 use crate::error::DavError;
-use crate::files::blocking;
+use crate::files::{Outcome, blocking};
 use crate::path::{self, FilePath};
+use crate::shares::{CREATE, DELETE, Place, UPDATE};
 use crate::store::copy_all;
 use crate::tree::{Missing, NodeId};
 use crate::uploads::JOINED;
@@ -44,10 +45,10 @@ pub(super) fn destination(call: &Call) -> Result<Destination, DavError> {
 }
 
 /// What sabre looks at before it moves or copies anything; true if something is at the destination.
-fn check(call: &Call, from: Option<&FilePath>, to: &Destination) -> Result<bool, DavError> {
+fn check(call: &Call, from: Option<&Place>, to: &Destination) -> Result<bool, DavError> {
     let state = call.cloud.state();
     if let Some(from) = from {
-        state.account(&call.user)?.tree.find(from)?;
+        state.account(&from.user)?.tree.find(&from.path)?;
     }
     let overwrite = match call.header("overwrite").unwrap_or("T") {
         "T" | "t" => true,
@@ -63,8 +64,8 @@ fn check(call: &Call, from: Option<&FilePath>, to: &Destination) -> Result<bool,
             to.path.name()
         )));
     }
-    let tree = &state.account(&call.user)?.tree;
-    match tree.find(&to.path.parent()) {
+    let parent = state.place(&call.user, &to.path.parent());
+    match state.account(&parent.user)?.tree.find(&parent.path) {
         Ok(parent) if !parent.is_folder() => {
             return Err(DavError::unsupported_media_type(
                 "The destination node is not a collection",
@@ -75,7 +76,8 @@ fn check(call: &Call, from: Option<&FilePath>, to: &Destination) -> Result<bool,
             return Err(DavError::conflict("The destination node is not found"));
         }
     }
-    let exists = tree.get(&to.path).is_some();
+    let place = state.place(&call.user, &to.path);
+    let exists = state.account(&place.user)?.tree.get(&place.path).is_some();
     if exists && !overwrite {
         return Err(DavError::precondition(
             "Overwrite",
@@ -83,6 +85,7 @@ fn check(call: &Call, from: Option<&FilePath>, to: &Destination) -> Result<bool,
         ));
     }
     if let Some(from) = from {
+        let from = &from.asked;
         if *from == to.path {
             return Err(DavError::forbidden("Source and destination uri are identical."));
         }
@@ -94,6 +97,23 @@ fn check(call: &Call, from: Option<&FilePath>, to: &Destination) -> Result<bool,
         if from.is_below(&to.path) {
             return Err(DavError::forbidden(""));
         }
+    }
+    if call.method == "MOVE"
+        && let Some(from) = from
+    {
+        let stays = from.asked.parent() == to.path.parent();
+        if !from.is_share() && !from.allows(if stays { UPDATE } else { DELETE }) {
+            let message = format!("files/{}{} cannot be deleted", call.user, from.asked);
+            return Err(DavError::forbidden(message));
+        }
+        if from.is_share() && parent.share.is_some() {
+            return Err(DavError::forbidden(""));
+        }
+    }
+    if exists && (!place.is_share() || call.method == "COPY") {
+        place.require(UPDATE)?;
+    } else if !exists {
+        parent.require(CREATE)?;
     }
     if !exists {
         to.path.refuse().map_err(DavError::invalid_path)?;
@@ -110,13 +130,28 @@ pub(super) async fn relocate(call: &Call) -> Result<Response<Body>, DavError> {
     }
     let from = call.own_file()?;
     let to = destination(call)?;
-    check(call, Some(from), &to)?;
-    let still = || conditions::check(call).and_then(|_| check(call, Some(from), &to).map(drop));
-    let (id, outcome) = call.cloud.relocate(&call.user, from, &to.path, &still)?;
+    let exists = check(call, Some(&from), &to)?;
+    let still = || conditions::check(call).and_then(|_| check(call, Some(&from), &to).map(drop));
+    let mut target = call.cloud.state().place(&call.user, &to.path);
+    if target.is_share() {
+        // What is replaced is deleted first, which leaves a share.
+        call.cloud.state().leave(&call.user, &to.path);
+        target = call.cloud.state().place(&call.user, &to.path);
+    }
+    let (id, outcome) = if let Some(share) = from.share.as_ref().filter(|_| from.is_share()) {
+        if exists && target.share.is_none() {
+            call.cloud.delete(&target.user, &target.path, &still)?;
+        }
+        call.cloud.state().move_shares(&call.user, &from.asked, &to.path);
+        (share.node, if exists { Outcome::Replaced } else { Outcome::Created })
+    } else {
+        call.cloud.relocate((&from.user, &from.path), (&target.user, &target.path), &still)?
+    };
     let mut response = done(outcome);
     let etag = {
         let state = call.cloud.state();
-        let node = state.account(&call.user)?.tree.node(id);
+        let owner = if from.is_share() { &from.user } else { &target.user };
+        let node = state.account(owner)?.tree.node(id);
         node.filter(|node| !node.is_folder()).map(|node| node.etag.clone())
     };
     set_file_headers(call, &mut response, id, etag.as_deref());
@@ -136,7 +171,8 @@ async fn assemble(call: &Call, folder: &str) -> Result<Response<Body>, DavError>
     }
     let onto_folder = exists && {
         let state = call.cloud.state();
-        state.account(&call.user)?.tree.find(&to.path)?.is_folder()
+        let place = state.place(&call.user, &to.path);
+        state.account(&place.user)?.tree.find(&place.path)?.is_folder()
     };
     if onto_folder {
         return Err(DavError::bad_request(format!(
@@ -146,7 +182,9 @@ async fn assemble(call: &Call, folder: &str) -> Result<Response<Body>, DavError>
     }
     let claims = claims(call);
     let still = || conditions::check(call).and_then(|_| check(call, None, &to).map(drop));
-    let written = call.cloud.assemble(&call.user, folder, &to.path, &claims, &still).await?;
+    let place = call.cloud.state().place(&call.user, &to.path);
+    let target = (place.user.as_str(), &place.path);
+    let written = call.cloud.assemble(&call.user, folder, target, &claims, &still).await?;
     let mut response = done(written.outcome);
     set_file_headers(call, &mut response, written.id, Some(&written.etag));
     set_accepted(&mut response, &claims);
@@ -156,12 +194,14 @@ async fn assemble(call: &Call, folder: &str) -> Result<Response<Body>, DavError>
 pub(super) async fn duplicate(call: &Call) -> Result<Response<Body>, DavError> {
     let from = call.own_file()?;
     if let Target::Upload { folder: Some(folder), part: Some(part) } = destination_target(call)? {
-        return copy_to_part(call, from, &folder, &part).await;
+        return copy_to_part(call, &from, &folder, &part).await;
     }
     let to = destination(call)?;
-    check(call, Some(from), &to)?;
-    let still = || conditions::check(call).and_then(|_| check(call, Some(from), &to).map(drop));
-    let (id, outcome) = call.cloud.duplicate(&call.user, from, &to.path, &still).await?;
+    check(call, Some(&from), &to)?;
+    let still = || conditions::check(call).and_then(|_| check(call, Some(&from), &to).map(drop));
+    let place = call.cloud.state().place(&call.user, &to.path);
+    let target = (place.user.as_str(), &place.path);
+    let (id, outcome) = call.cloud.duplicate((&from.user, &from.path), target, &still).await?;
     let mut response = done(outcome);
     set_file_headers(call, &mut response, id, None);
     Ok(response)
@@ -170,15 +210,15 @@ pub(super) async fn duplicate(call: &Call) -> Result<Response<Body>, DavError> {
 /// A file becomes a part without crossing the network: that is how one appends (FACTS 9).
 async fn copy_to_part(
     call: &Call,
-    from: &FilePath,
+    Place { user, path: from, .. }: &Place,
     folder: &str,
     part: &str,
 ) -> Result<Response<Body>, DavError> {
-    let _lock = call.cloud.locks.shared(&call.user, from)?;
-    if call.cloud.state().account(&call.user)?.tree.find(from)?.is_folder() {
+    let _lock = call.cloud.locks.shared(user, from)?;
+    if call.cloud.state().account(user)?.tree.find(from)?.is_folder() {
         return Err(DavError::forbidden(""));
     }
-    let (source, temp) = (call.cloud.store.file(&call.user, from), call.cloud.store.temp());
+    let (source, temp) = (call.cloud.store.file(user, from), call.cloud.store.temp());
     let temp = blocking(move || copy_all(&source, temp.path()).map(|()| temp)).await?;
     call.cloud.add_part(&call.user, folder, part, temp.path())?;
     Ok(empty(StatusCode::CREATED))

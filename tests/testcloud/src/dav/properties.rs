@@ -6,6 +6,7 @@ use quick_xml::escape::escape;
 
 use super::conditions::format_date;
 use crate::cloud::Account;
+use crate::shares::Share;
 use crate::stamps::Stamps;
 use crate::tree::Node;
 use crate::xml::{DAV, NC, Name, OC};
@@ -23,6 +24,17 @@ pub(super) struct Home<'a> {
     pub account: &'a Account,
     pub stamps: &'a Stamps,
     pub fingerprint: &'a str,
+    /// The received share that they are in.
+    pub share: Option<&'a Share>,
+    /// The share is seen from the folder around it.
+    pub around: bool,
+}
+
+impl Home<'_> {
+    /// Whether a node is what is shared.
+    fn is_share(&self, node: &Node) -> bool {
+        self.share.is_some_and(|share| share.node == node.id)
+    }
 }
 
 /// The value of a property as XML; none is a 404 in the answer.
@@ -38,16 +50,13 @@ pub(super) fn live(name: &Name, node: &Node, home: Home<'_>) -> Option<String> {
 fn dav(local: &str, node: &Node, Home { owner, account, .. }: Home<'_>) -> Option<String> {
     let file = node.file();
     match local {
-        "getetag" => Some(format!("&quot;{}&quot;", escape(&node.etag))),
         "getlastmodified" => Some(format_date(node.mtime)),
         "getcontentlength" => file.map(|file| file.size.to_string()),
         "getcontenttype" => file.map(|_| content_type(&node.name).to_owned()),
         "resourcetype" => Some(if file.is_some() { "" } else { FOLDER }.to_owned()),
         "creationdate" => Some(rfc3339(node.created)),
-        "displayname" => Some(match node.parent {
-            Some(_) => escape(&node.name).into_owned(),
-            None => escape(owner).into_owned(),
-        }),
+        // Of the root; every other one has its name.
+        "displayname" => Some(escape(owner).into_owned()),
         "quota-used-bytes" if file.is_none() => Some(node.size().to_string()),
         // -3: unlimited
         "quota-available-bytes" if file.is_none() => {
@@ -66,7 +75,10 @@ fn oc(local: &str, node: &Node, home: Home<'_>) -> Option<String> {
         "fileid" => Some(node.id.to_string()),
         "id" => Some(stamps.instance_file_id(node.id)),
         "size" => Some(node.size().to_string()),
-        "permissions" => Some(if node.is_folder() { "RGDNVCK" } else { "RGDNVW" }.to_owned()),
+        "permissions" => Some(match home.share {
+            Some(share) => share.letters(node, home.around),
+            None => if node.is_folder() { "RGDNVCK" } else { "RGDNVW" }.to_owned(),
+        }),
         "checksums" => {
             let checksums = node.file()?.checksums.as_deref()?;
             let mut xml = String::new();
@@ -74,6 +86,7 @@ fn oc(local: &str, node: &Node, home: Home<'_>) -> Option<String> {
             Some(xml)
         }
         "owner-id" | "owner-display-name" => Some(escape(owner).into_owned()),
+        "share-types" if home.is_share(node) => Some("<oc:share-type>0</oc:share-type>".to_owned()),
         "share-types" => Some(String::new()),
         "data-fingerprint" => Some(escape(fingerprint).into_owned()),
         "favorite" => Some("0".to_owned()),
@@ -81,7 +94,8 @@ fn oc(local: &str, node: &Node, home: Home<'_>) -> Option<String> {
     }
 }
 
-fn nc(local: &str, node: &Node, Home { account, .. }: Home<'_>) -> Option<String> {
+fn nc(local: &str, node: &Node, home: Home<'_>) -> Option<String> {
+    let account = home.account;
     let children = |folders: bool| {
         let children = node.children()?;
         let is_folder = |id| account.tree.node(id).is_some_and(Node::is_folder);
@@ -91,8 +105,11 @@ fn nc(local: &str, node: &Node, Home { account, .. }: Home<'_>) -> Option<String
     match local {
         "creation_time" => Some(node.created.to_string()),
         "upload_time" => node.file().map(|file| file.uploaded.to_string()),
+        "mount-type" if home.share.is_some() => Some("shared".to_owned()),
         "mount-type" | "sharees" => Some(String::new()),
-        "is-mount-root" | "hidden" => Some("false".to_owned()),
+        "note" => home.share.map(|_| String::new()),
+        "is-mount-root" => Some(home.is_share(node).to_string()),
+        "hidden" => Some("false".to_owned()),
         "has-preview" => {
             let preview = node.file().is_some() && has_preview(content_type(&node.name));
             Some(preview.to_string())

@@ -7,7 +7,7 @@ use super::properties::is_protected;
 use super::propfind::multistatus;
 use super::{Call, parse};
 use crate::error::DavError;
-use crate::path::FilePath;
+use crate::shares::Place;
 use crate::tree::Node;
 use crate::write::parse_time;
 use crate::xml::{DAV, Element, Multistatus, NC, Name};
@@ -27,9 +27,9 @@ impl Change<'_> {
 }
 
 pub(super) fn proppatch(call: &Call, body: &[u8]) -> Result<Response<Body>, DavError> {
-    let path = call.own_file()?;
+    let place = call.own_file()?;
     let request = parse(body)?.ok_or_else(|| DavError::bad_request("Document is empty"))?;
-    call.cloud.state().account(&call.user)?.tree.find(path)?;
+    call.cloud.state().account(&place.user)?.tree.find(&place.path)?;
     let changes = changes(&request);
 
     // All or nothing: what could be done fails with what cannot (RFC 4918 9.2).
@@ -41,7 +41,7 @@ pub(super) fn proppatch(call: &Call, body: &[u8]) -> Result<Response<Body>, DavE
         } else if refused {
             "424 Failed Dependency"
         } else {
-            apply(call, path, change)?
+            apply(call, &place, change)?
         };
         let entry = (change.name(), String::new());
         match groups.iter_mut().find(|(other, _)| *other == status) {
@@ -55,10 +55,10 @@ pub(super) fn proppatch(call: &Call, body: &[u8]) -> Result<Response<Body>, DavE
 }
 
 /// Sets the dead properties of an extended MKCOL.
-pub(super) fn set_dead(call: &Call, path: &FilePath, request: &Element) -> Result<(), DavError> {
+pub(super) fn set_dead(call: &Call, place: &Place, request: &Element) -> Result<(), DavError> {
     for change in changes(request) {
         if !change.name().is(DAV, "resourcetype") {
-            apply(call, path, &change)?;
+            apply(call, place, &change)?;
         }
     }
     Ok(())
@@ -84,42 +84,39 @@ fn changes(request: &Element) -> Vec<Change<'_>> {
     changes
 }
 
-/// Does one change and returns the status of its property; an error ends the whole request.
-fn apply(call: &Call, path: &FilePath, change: &Change<'_>) -> Result<&'static str, DavError> {
+/// Does one change and returns the status of its property; an error ends the whole request. No share
+/// forbids any: times and tags are the owner's then, dead properties one's own (FACTS 8).
+fn apply(call: &Call, place: &Place, change: &Change<'_>) -> Result<&'static str, DavError> {
     let (name, value) = match change {
         Change::Set(name, value) => (name, value),
         Change::Remove(name) => {
             let mut state = call.cloud.state();
             let tree = &mut state.account_mut(&call.user)?.tree;
-            tree.dead_mut(path).remove(*name);
+            tree.dead_mut(&place.asked).remove(*name);
             return Ok("204 No Content");
         }
     };
     if name.is(DAV, "lastmodified") {
         let mtime = parse_time(value.text().trim())?;
-        call.cloud.set_mtime(&call.user, path, mtime)?;
+        call.cloud.set_mtime(&place.user, &place.path, mtime)?;
     } else if name.is(NC, "creation_time") {
         let created = parse_time(value.text().trim())?;
-        change_node(call, path, |node| node.created = created)?;
+        change_node(call, place, |node| node.created = created)?;
     } else if name.is(DAV, "getetag") {
-        change_node(call, path, |node| node.etag = value.text())?;
+        change_node(call, place, |node| node.etag = value.text())?;
     } else {
         let mut state = call.cloud.state();
         let tree = &mut state.account_mut(&call.user)?.tree;
-        tree.dead_mut(path).insert((*name).clone(), value.inner_xml());
+        tree.dead_mut(&place.asked).insert((*name).clone(), value.inner_xml());
     }
     Ok("200 OK")
 }
 
 /// Changes what no tag above tells of (FACTS 6).
-fn change_node(
-    call: &Call,
-    path: &FilePath,
-    change: impl FnOnce(&mut Node),
-) -> Result<(), DavError> {
+fn change_node(call: &Call, place: &Place, change: impl FnOnce(&mut Node)) -> Result<(), DavError> {
     let mut state = call.cloud.state();
-    let tree = &mut state.account_mut(&call.user)?.tree;
-    let id = tree.find(path)?.id;
+    let tree = &mut state.account_mut(&place.user)?.tree;
+    let id = tree.find(&place.path)?.id;
     if let Some(node) = tree.node_mut(id) {
         change(node);
     }

@@ -9,7 +9,7 @@ use super::moves::{destination, set_file_headers};
 use super::{Call, Target, conditions, done, empty, set};
 use crate::error::DavError;
 use crate::files::Outcome;
-use crate::path::FilePath;
+use crate::shares::{CREATE, Place, UPDATE};
 use crate::tree::Kind;
 use crate::write::{Claims, Digests, Writing};
 
@@ -25,16 +25,19 @@ pub(super) async fn put(call: &Call, body: Body) -> Result<Response<Body>, DavEr
             "Permission denied to create file (filename {})",
             path.name()
         ))),
-        _ => put_file(call, call.own_file()?, body).await,
+        _ => put_file(call, &call.own_file()?, body).await,
     }
 }
 
-async fn put_file(call: &Call, path: &FilePath, body: Body) -> Result<Response<Body>, DavError> {
+async fn put_file(call: &Call, place: &Place, body: Body) -> Result<Response<Body>, DavError> {
+    let Place { user, path, .. } = place;
+    let exists = call.cloud.state().account(user)?.tree.get(path).is_some();
+    place.require(if exists { UPDATE } else { CREATE })?;
     if call.header("x-nc-webdav-auto-mkcol") == Some("1") {
-        call.cloud.make_folders(&call.user, &path.parent())?;
+        call.cloud.make_folders(user, &path.parent())?;
     }
     let still = || conditions::check(call).map(drop);
-    let writing = Writing::put(&call.cloud, &call.user, path, content_length(call), &still)?;
+    let writing = Writing::put(&call.cloud, user, path, content_length(call), &still)?;
     let mut digests = Digests::asked(call.header("x-hash").unwrap_or_default());
     receive(call, body, &writing.file(), &mut digests).await?;
     let claims = claims(call);
@@ -63,7 +66,8 @@ async fn put_part(
     let total = call.header("oc-total-length").and_then(|n| n.parse().ok());
     if let (Some(total), Ok(to)) = (total, destination(call)) {
         let state = call.cloud.state();
-        state.account(&call.user)?.require(&to.path.parent(), total)?;
+        let to = state.place(&call.user, &to.path);
+        state.account(&to.user)?.require(&to.path.parent(), total)?;
     }
     let temp = call.cloud.store.temp();
     receive(call, body, temp.path(), &mut Digests::asked("")).await?;
@@ -128,8 +132,8 @@ async fn receive(
 
 /// `PATCH` with `X-Recalculate-Hash`: the server reads the file again and stores the digest.
 pub(super) async fn recalculate(call: &Call) -> Result<Response<Body>, DavError> {
-    let path = call.own_file()?;
-    let id = call.cloud.state().account(&call.user)?.tree.find(path)?.id;
+    let Place { user, path, .. } = &call.own_file()?;
+    let id = call.cloud.state().account(user)?.tree.find(path)?.id;
     let asked = call.header("x-recalculate-hash").unwrap_or_default();
     let mut digests = Digests::asked(asked);
     if digests.is_empty() {
@@ -138,8 +142,8 @@ pub(super) async fn recalculate(call: &Call) -> Result<Response<Body>, DavError>
             "hash_file(): Argument #1 ($algo) must be a valid hashing algorithm",
         ));
     }
-    let _lock = call.cloud.locks.shared(&call.user, path)?;
-    let mut file = tokio::fs::File::open(call.cloud.store.file(&call.user, path)).await?;
+    let _lock = call.cloud.locks.shared(user, path)?;
+    let mut file = tokio::fs::File::open(call.cloud.store.file(user, path)).await?;
     let mut block = vec![0; 64 * 1024];
     loop {
         let read = file.read(&mut block).await?;
@@ -152,7 +156,7 @@ pub(super) async fn recalculate(call: &Call) -> Result<Response<Body>, DavError>
         digests.finish().into_iter().map(|(name, value)| format!("{name}:{value}")).collect();
     let checksums = checksums.join(" ");
     let mut state = call.cloud.state();
-    let node = state.account_mut(&call.user)?.tree.node_mut(id);
+    let node = state.account_mut(user)?.tree.node_mut(id);
     if let Some(Kind::File(file)) = node.map(|node| &mut node.kind) {
         file.checksums = Some(checksums.clone());
     }

@@ -1,13 +1,16 @@
 //! What a PROPFIND lists: files, uploads, versions, and the roots that are not one's own.
 
+use quick_xml::escape::escape;
+
 use super::conditions::format_date;
 use super::properties::{self, Home, content_type, principal};
 use super::{Call, DAV_BASE, Target};
 use crate::cloud::{Account, State};
 use crate::error::DavError;
 use crate::path::{FilePath, encode};
+use crate::shares::Share;
 use crate::stamps::file_tag;
-use crate::tree::{Missing, Node, NodeId};
+use crate::tree::{Missing, Node, NodeId, Tree};
 use crate::uploads::{JOINED, Upload};
 use crate::xml::{DAV, NC, Name};
 
@@ -54,7 +57,11 @@ pub(super) struct Resource<'a> {
 pub(super) enum Kind<'a> {
     File {
         node: &'a Node,
+        /// As the caller has it.
         path: FilePath,
+        tag: String,
+        /// The caller's own files, which hold the dead properties.
+        own: &'a Tree,
         home: Home<'a>,
     },
     /// A collection with what little is known about it.
@@ -85,8 +92,13 @@ impl Resource<'_> {
     pub(super) fn property(&self, name: &Name) -> Option<String> {
         let is = |local| name.is(DAV, local);
         match &self.kind {
-            Kind::File { node, path, home } => properties::live(name, node, *home)
-                .or_else(|| home.account.tree.dead(path)?.get(name).cloned()),
+            Kind::File { tag, .. } if is("getetag") => Some(format!("&quot;{}&quot;", escape(tag))),
+            Kind::File { path, .. } if is("displayname") && !path.is_root() => {
+                Some(escape(path.name()).into_owned())
+            }
+            Kind::File { node, path, own, home, .. } => {
+                properties::live(name, node, *home).or_else(|| own.dead(path)?.get(name).cloned())
+            }
             Kind::Collection { mtime } => match name.local.as_str() {
                 "resourcetype" if is("resourcetype") => Some("<d:collection/>".to_owned()),
                 "getlastmodified" if is("getlastmodified") => mtime.map(format_date),
@@ -140,15 +152,11 @@ pub(super) fn list<'a>(
             vec![Resource { href: format!("{DAV_BASE}/"), kind: Kind::Top { user: &call.user } }]
         }
         Target::File { owner, path } if *owner == call.user => {
-            let node = account.tree.find(path)?;
-            let home = Home {
-                owner: &call.user,
-                account,
-                stamps: &call.cloud.stamps,
-                fingerprint: &state.fingerprint,
-            };
+            let place = state.place(owner, path);
+            let home = home(call, state, owner, path)?;
+            let node = home.account.tree.find(&place.path)?;
             let mut found = Vec::new();
-            add_file(call, home, node, path.clone(), depth.levels, &mut found);
+            add_file(call, state, home, node, path.clone(), depth.levels, &mut found)?;
             found
         }
         Target::File { owner, path } => {
@@ -173,14 +181,35 @@ pub(super) fn list<'a>(
     Ok(found)
 }
 
+/// Whose files a path of the caller's is among.
+fn home<'a>(
+    call: &'a Call,
+    state: &'a State,
+    user: &'a str,
+    path: &FilePath,
+) -> Result<Home<'a>, DavError> {
+    let share = state.share_around(user, path);
+    let owner = share.map_or(user, |share| &share.owner);
+    Ok(Home {
+        owner,
+        account: state.account(owner)?,
+        stamps: &call.cloud.stamps,
+        fingerprint: &state.fingerprint,
+        share,
+        around: false,
+    })
+}
+
+/// Adds a node, which the caller has at `path`, and what is below it.
 fn add_file<'a>(
     call: &'a Call,
+    state: &'a State,
     home: Home<'a>,
     node: &'a Node,
     path: FilePath,
     levels: Levels,
     found: &mut Vec<Resource<'a>>,
-) {
+) -> Result<(), DavError> {
     let href = call.file_href(&call.user, &path);
     let slash = if node.is_folder() { "/" } else { "" };
     let children = match levels {
@@ -189,7 +218,16 @@ fn add_file<'a>(
     };
     found.push(Resource {
         href: format!("{href}{slash}"),
-        kind: Kind::File { node, path: path.clone(), home },
+        kind: Kind::File {
+            node,
+            own: &state.account(&call.user)?.tree,
+            tag: match (home.share, node.is_folder()) {
+                (None, true) => state.folder_tag(&call.user, &path, &node.etag),
+                _ => node.etag.clone(),
+            },
+            path: path.clone(),
+            home,
+        },
     });
     let below = match levels {
         Levels::All => Levels::All,
@@ -199,8 +237,16 @@ fn add_file<'a>(
     for (name, child) in
         children.filter_map(|(name, id)| Some((name, home.account.tree.node(*id)?)))
     {
-        add_file(call, home, child, path.join(name), below, found);
+        add_file(call, state, home, child, path.join(name), below, found)?;
     }
+    let inside = |share: &&Share| levels != Levels::Itself && share.at.parent() == path;
+    for share in state.received(&call.user).filter(inside) {
+        if let Some(node) = state.node(share) {
+            let home = Home { around: true, ..self::home(call, state, &call.user, &share.at)? };
+            add_file(call, state, home, node, share.at.clone(), below, found)?;
+        }
+    }
+    Ok(())
 }
 
 fn uploads<'a>(

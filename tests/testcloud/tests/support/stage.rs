@@ -288,6 +288,17 @@ impl Stage {
                     self.tag("6b020d21807c5", "/get");
                 }
             }
+            ("share-permissions", 1) => {
+                self.put("/t1/a.txt", b"x", None);
+                self.at(second("Sat, 21 Nov 2026 21:38:18 GMT"));
+                for (path, permissions) in [("/share-ro", 1), ("/share-rw", 31)] {
+                    self.cloud.make_folder("bob", &format!("{path}/sub")).unwrap();
+                    self.cloud
+                        .put_file("bob", &format!("{path}/f.txt"), b"x".repeat(5).as_slice(), None)
+                        .unwrap();
+                    self.cloud.share("bob", path, "alice", permissions).unwrap();
+                }
+            }
             ("get-zero", 1) => self.put("/get/zero", b"", None),
             ("head-traps", 1) => self.put("/x20/log", b"old line\nnew line\n", None),
             ("lock", 1) => self.put("/srch/s/f01.txt", b"x", None),
