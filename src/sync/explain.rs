@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Decision, Step, Why};
 use super::problems::shown_path;
-use super::{Offline, order};
+use super::{Offline, order, plan};
 use crate::tree::{Attr, Body, Content, Node, Place, State, TreeError, Tx};
 use crate::types::{Ino, RemotePath, Time, Version};
 
@@ -220,6 +220,7 @@ fn announce(
         Step::Create { .. } => "it is uploaded as a new file".to_owned(),
         Step::Replace { .. } => "its new content is uploaded".to_owned(),
         Step::Delete { .. } => "it is deleted on the server".to_owned(),
+        Step::Leave { .. } => "the share is left; its owner keeps what is in it".to_owned(),
         Step::SetMtime { .. } => "its modification time is sent".to_owned(),
         Step::Resolve { .. } => "both sides changed it: the contents are compared, and if they \
                                  differ the server's keeps the name and this one gets the name of \
@@ -282,6 +283,13 @@ fn reasons(
                 Why::Taker => format!("{path} took its name and comes first"),
             });
         }
+    }
+    if let Some(share) = plan::share_around(tx, node)? {
+        reasons.push(format!(
+            "it was removed in the received share {}: that rests until nothing more was removed \
+             there for 30 s, since the share itself may be next, which is only left",
+            shown_path(tx, share)?
+        ));
     }
     if writer && node.content_differs() {
         reasons.push(

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::tree::{Node, Place, TreeError, Tx};
+use crate::tree::{Node, Place, Synced, TreeError, Tx};
 use crate::types::{Ino, Name};
 
 /// One change of the server, or of who owns an object there.
@@ -34,6 +34,8 @@ pub enum Step {
     HandOver { from: Ino, to: Ino },
     /// Deletes a file, or a directory with all that was removed in it.
     Delete { ino: Ino },
+    /// Deletes the root of a received share: the share is left, its owner keeps all that is in it.
+    Leave { ino: Ino },
     /// Sets a file's modification time.
     SetMtime { ino: Ino },
     /// Both sides changed the file.
@@ -51,6 +53,7 @@ impl Step {
             | Step::Replace { ino }
             | Step::MoveAside { ino, .. }
             | Step::Delete { ino }
+            | Step::Leave { ino }
             | Step::SetMtime { ino }
             | Step::Resolve { ino }
             | Step::Recall { ino } => vec![*ino],
@@ -70,7 +73,7 @@ pub enum Why {
     Ancestor,
     /// The other holds the name and has to leave it first.
     Vacate,
-    /// The other has to be taken out of the directory before it is deleted.
+    /// The other has to be taken out of the directory, or left, before it is deleted.
     Escape,
     /// The other takes over the name and the object with it.
     Taker,
@@ -131,12 +134,15 @@ pub fn decide(view: &mut impl View, ino: Ino) -> Result<Decision, TreeError> {
     if node.push.sent.is_some() {
         return Ok(Decision::Do(Step::Recall { ino }));
     }
+    if let Some(dir) = removed_around(view, &node)? {
+        return Ok(wait(dir, Why::Parent));
+    }
     if node.remote.is_some() {
         return Ok(Decision::Do(Step::Resolve { ino }));
     }
     match (&node.local, &node.synced) {
         (None, None) => Ok(Decision::Nothing),
-        (None, Some(synced)) => removal(view, &node, &synced.place),
+        (None, Some(synced)) => removal(view, &node, synced),
         (Some(local), None) => arrival(view, &node, local),
         (Some(local), Some(synced)) if !local.same(&synced.place) => relocation(view, &node, local),
         (Some(_), Some(_)) if node.content_differs() => Ok(Decision::Do(Step::Replace { ino })),
@@ -145,11 +151,20 @@ pub fn decide(view: &mut impl View, ino: Ino) -> Result<Decision, TreeError> {
     }
 }
 
+/// The removed directory with which a removed node goes, whatever it became on the server meanwhile:
+/// its step looks at that. A share is left by its own root, before anything around it goes.
+fn removed_around(view: &mut impl View, node: &Node) -> Result<Option<Ino>, TreeError> {
+    let Some(synced) = node.synced.as_ref().filter(|_| node.is_tombstone()) else {
+        return Ok(None);
+    };
+    let parent = synced.place.parent;
+    let goes = !synced.mount_root && view.node(parent)?.is_some_and(|dir| dir.is_tombstone());
+    Ok(goes.then_some(parent))
+}
+
 /// Removed here, still on the server.
-fn removal(view: &mut impl View, node: &Node, place: &Place) -> Result<Decision, TreeError> {
-    if view.node(place.parent)?.is_some_and(|parent| parent.is_tombstone()) {
-        return Ok(wait(place.parent, Why::Parent));
-    }
+fn removal(view: &mut impl View, node: &Node, synced: &Synced) -> Result<Decision, TreeError> {
+    let place = &synced.place;
     if let Some(taker) = view.occupant(place)?.filter(|taker| taker.is_file() && node.is_file()) {
         return Ok(match taker.synced {
             None => Decision::Do(Step::HandOver { from: node.ino, to: taker.ino }),
@@ -163,17 +178,43 @@ fn removal(view: &mut impl View, node: &Node, place: &Place) -> Result<Decision,
             return Ok(Decision::Wait(escaped));
         }
     }
-    Ok(Decision::Do(Step::Delete { ino: node.ino }))
+    let ino = node.ino;
+    Ok(Decision::Do(match node.is_dir() && synced.mount_root {
+        true => Step::Leave { ino },
+        false => Step::Delete { ino },
+    }))
 }
 
-/// Nodes that the server holds below a removed directory and that programs see elsewhere.
+/// The received share in which a removal is one of single files: it is still there itself, so it may
+/// be about to be removed as a whole, which only leaves it.
+pub fn share_around(view: &mut impl View, removed: &Node) -> Result<Option<Ino>, TreeError> {
+    let Some(synced) = removed.synced.as_ref().filter(|_| removed.is_tombstone()) else {
+        return Ok(None);
+    };
+    if synced.mount_root {
+        return Ok(None);
+    }
+    let mut at = synced.place.parent;
+    while let Some(dir) = view.node(at)? {
+        let Some(synced) = &dir.synced else { break };
+        if synced.mount_root {
+            return Ok(dir.local.is_some().then_some(at));
+        }
+        at = synced.place.parent;
+    }
+    Ok(None)
+}
+
+/// Nodes that the server holds below a removed directory and that programs see elsewhere, and
+/// received shares that are to be left first.
 fn collect_escaped(
     view: &mut impl View,
     dir: Ino,
     escaped: &mut Vec<(Ino, Why)>,
 ) -> Result<(), TreeError> {
     for child in view.synced_children(dir)? {
-        if child.local.is_some() {
+        let share = child.synced.as_ref().is_some_and(|synced| synced.mount_root);
+        if child.local.is_some() || share {
             escaped.push((child.ino, Why::Escape));
         } else if child.is_dir() {
             collect_escaped(view, child.ino, escaped)?;

@@ -3,7 +3,7 @@
 //!
 //! The server here is a map of paths that refuses what a real one refuses; nothing else changes it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::order;
 use super::plan::{Decision, Step};
 use super::settle::{self, Uploaded};
-use crate::tree::{Body, Content, Node, Place, Push, Tree, TreeError};
+use crate::tree::{Body, Content, Node, Place, Push, Synced, Tree, TreeError};
 use crate::types::{ContentId, FileId, Ino, Name, RemotePath, StagingId, Time, Version};
 
 /// What programs do; names are indexes into a small set, so that they meet.
@@ -22,6 +22,10 @@ enum Op {
     Remove(Vec<u8>),
     Rename(Vec<u8>, Vec<u8>),
     Exchange(Vec<u8>, Vec<u8>),
+    /// `rm -r`.
+    RemoveAll(Vec<u8>),
+    /// The server shows a received share, a directory or a file.
+    Share(Vec<u8>, bool),
     /// The server gets one node's next step.
     Push(u8),
 }
@@ -37,6 +41,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => path().prop_map(Op::Remove),
         4 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
         2 => (path(), path()).prop_map(|(one, other)| Op::Exchange(one, other)),
+        1 => path().prop_map(Op::RemoveAll),
+        1 => (path(), any::<bool>()).prop_map(|(path, dir)| Op::Share(path, dir)),
         1 => any::<u8>().prop_map(Op::Push),
     ];
     prop::collection::vec(op, 1..40)
@@ -52,6 +58,8 @@ type Files = BTreeMap<RemotePath, Option<u64>>;
 struct World {
     tree: Tree,
     server: Files,
+    /// Where the server has the roots of received shares.
+    shares: BTreeSet<RemotePath>,
     ids: u64,
 }
 
@@ -64,7 +72,7 @@ impl World {
             tx.put(root)
         })
         .unwrap();
-        Self { tree, server: Files::new(), ids: 0 }
+        Self { tree, server: Files::new(), shares: BTreeSet::new(), ids: 0 }
     }
 
     fn find(&self, path: &[u8]) -> Option<Arc<Node>> {
@@ -93,7 +101,9 @@ impl World {
                 let body = Body::File(Content::Staged { id, base: None });
                 match (self.find(path), self.place(path)) {
                     (Some(node), _) if node.is_file() => self.put(Node { body, ..(*node).clone() }),
-                    (None, Some(place)) => self.insert(place, body),
+                    (None, Some(place)) => {
+                        self.insert(place, body);
+                    }
                     _ => {}
                 }
             }
@@ -106,6 +116,16 @@ impl World {
             }
             Op::Rename(from, to) => self.rename(from, to),
             Op::Exchange(one, other) => self.exchange(one, other),
+            Op::RemoveAll(path) => {
+                for index in 0..3 {
+                    let below = [&path[..], &[index]].concat();
+                    if self.find(&below).is_some() {
+                        self.act(&Op::RemoveAll(below));
+                    }
+                }
+                self.act(&Op::Remove(path.clone()));
+            }
+            Op::Share(path, dir) => self.share(path, *dir),
             Op::MakeDir(_) => {}
             Op::Push(which) => {
                 let dirty = self.tree.view(|tx| tx.dirty()).unwrap();
@@ -146,7 +166,7 @@ impl World {
         exchanged.unwrap();
     }
 
-    fn insert(&mut self, place: Place, body: Body) {
+    fn insert(&mut self, place: Place, body: Body) -> Ino {
         let node = Node {
             ino: Ino(0),
             body,
@@ -154,7 +174,39 @@ impl World {
             push: Push { changed: Time(1), ..Push::default() },
             ..Node::fresh_root()
         };
-        self.tree.transact(|tx| tx.insert(node)).unwrap();
+        self.tree.transact(|tx| tx.insert(node)).unwrap().ino
+    }
+
+    /// A received share under a name that is free on both sides: a file, or a directory with a file
+    /// and a directory in it.
+    fn share(&mut self, path: &[u8], dir: bool) {
+        let Some(place) = self.place(path).filter(|_| self.find(path).is_none()) else { return };
+        let there = self.tree.view(|tx| tx.remote_path(&place)).unwrap();
+        let Some(there) = there.filter(|there| !self.server.contains_key(there)) else { return };
+        self.shares.insert(there);
+        let root = self.received(place, dir, true);
+        if dir {
+            let sub = self.received(Place::new(root, name(0)), true, false);
+            self.received(Place::new(root, name(1)), false, false);
+            self.received(Place::new(sub, name(2)), false, false);
+        }
+    }
+
+    fn received(&mut self, place: Place, dir: bool, mount_root: bool) -> Ino {
+        let content = ContentId(self.tree.allocate_id().unwrap());
+        let body = match dir {
+            true => Body::Dir { listed: true, tag: None },
+            false => Body::File(Content::Remote(content)),
+        };
+        let there = self.paths(Ino::ROOT, Some(&place)).1.unwrap();
+        self.server.insert(there, (!dir).then_some(content.0));
+        let ino = self.insert(place.clone(), body);
+        let version = self.version();
+        let (permissions, racy, bumped) = (None, false, false);
+        let synced = Synced { place, version, content, permissions, mount_root, racy, bumped };
+        let node = self.tree.node(ino).unwrap().unwrap();
+        self.put(Node { synced: Some(synced), ..(*node).clone() });
+        ino
     }
 
     fn put(&mut self, node: Node) {
@@ -230,9 +282,11 @@ impl World {
             Step::HandOver { from, to } => {
                 self.settle(|tx| settle::handed_over(tx, *from, *to));
             }
-            Step::Delete { ino } => {
+            Step::Delete { ino } | Step::Leave { ino } => {
                 let path = self.paths(*ino, None).0.unwrap();
                 assert!(self.server.contains_key(&path), "{step:?}");
+                self.assert_owners_keep_theirs(*ino, &path, step);
+                self.shares.remove(&path);
                 self.server.retain(|other, _| !other.0.starts_with(&path.0));
                 // What programs still see anywhere must not have been below.
                 for node in self.alive() {
@@ -248,6 +302,26 @@ impl World {
         }
     }
 
+    /// What is in a share that is left as a whole is not deleted, and no share goes along with what
+    /// is around it.
+    fn assert_owners_keep_theirs(&self, ino: Ino, path: &RemotePath, step: &Step) {
+        let inside = |share: &&RemotePath| share.0.starts_with(&path.0) && *share != path;
+        assert_eq!(self.shares.iter().find(inside), None, "{step:?} takes a share along");
+        let node = self.tree.node(ino).unwrap().unwrap();
+        let is_left = matches!(step, Step::Leave { .. });
+        assert_eq!(is_left, node.is_dir() && self.shares.contains(path), "{step:?}");
+        if self.shares.contains(path) {
+            return;
+        }
+        // What was taken out of the share before, with what is in it, is not left with it.
+        let mut at = node.synced.as_ref().unwrap().place.parent;
+        while let Some(dir) = self.tree.node(at).unwrap().filter(|dir| dir.is_tombstone()) {
+            let share = self.shares.contains(&self.paths(at, None).0.unwrap());
+            assert!(!share, "{step:?} deletes in a share that is left");
+            at = dir.synced.as_ref().unwrap().place.parent;
+        }
+    }
+
     fn rename_there(&mut self, ino: Ino, to: &Place, over: Option<Ino>, step: &Step) {
         let (from, target) = self.paths(ino, Some(to));
         let (from, target) = (from.unwrap(), target.unwrap());
@@ -259,6 +333,12 @@ impl World {
         let moved: Vec<RemotePath> =
             self.server.keys().filter(|path| path.0.starts_with(&from.0)).cloned().collect();
         assert!(!moved.is_empty(), "{step:?}");
+        self.shares.remove(&target);
+        for share in std::mem::take(&mut self.shares) {
+            let moved = share.0.starts_with(&from.0);
+            let names = [&target.0[..], &share.0[from.0.len().min(share.0.len())..]].concat();
+            self.shares.insert(if moved { RemotePath(names) } else { share });
+        }
         for path in moved {
             let bytes = self.server.remove(&path).unwrap();
             let names = [&target.0[..], &path.0[from.0.len()..]].concat();

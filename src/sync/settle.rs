@@ -139,7 +139,15 @@ pub fn copied_aside(
     let (Some(node), Some(_)) = (tx.node(ino)?, tx.node(heir)?) else { return Ok(()) };
     let mut node = (*node).clone();
     let Some(object) = node.synced.clone() else { return Ok(()) };
-    node.synced = Some(Synced { place: to.clone(), version: copy, racy: true, ..object.clone() });
+    // A copy of a shared file is one's own.
+    node.synced = Some(Synced {
+        place: to.clone(),
+        version: copy,
+        permissions: None,
+        mount_root: false,
+        racy: true,
+        ..object.clone()
+    });
     succeed(&mut node);
     tx.put(node)?;
     stale_parent(tx, to.parent)?;

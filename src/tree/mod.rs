@@ -19,6 +19,7 @@
 mod error;
 mod node;
 mod pins;
+mod rights;
 mod schema;
 mod snapshot;
 mod tx;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 pub use error::TreeError;
 pub use node::{Attr, Base, Body, Content, Node, Place, Push, Sent, State, Synced};
 pub use pins::{Pin, PinKind, Pins};
+pub use rights::Right;
 pub use snapshot::{Snapshot, lock_unchanged};
 pub use tx::{Pending, Tx};
 

@@ -153,6 +153,13 @@ impl<'a> Tx<'a> {
         Ok(query.query_row([dir.0 as i64, room], |row| row.get(0))?)
     }
 
+    /// Whether programs see something in the directory that the server does not have.
+    pub fn has_own_children(&mut self, parent: Ino) -> Result<bool> {
+        let found =
+            self.ino_where("parent = ?1 AND s_parent IS NULL LIMIT 1", [parent.0 as i64])?;
+        Ok(found.is_some())
+    }
+
     /// Directories among the children that programs see.
     pub fn count_subdirectories(&mut self, parent: Ino) -> Result<u32> {
         let mut query =

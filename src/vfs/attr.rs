@@ -1,7 +1,8 @@
 //! What stat(2) tells and what chmod, chown, truncate and utimensat change.
 
+use super::rights::require;
 use super::{Result, Vfs, VfsError, known, mark};
-use crate::tree::{Attr, Body, Node, Tx};
+use crate::tree::{Attr, Body, Node, Right, Tx};
 use crate::types::{Ino, Time};
 
 /// The kind of a node, as in the type bits of a mode.
@@ -79,6 +80,11 @@ impl Vfs {
     pub fn setattr(&self, ino: Ino, set: SetAttr) -> Result<Stat> {
         self.writable()?;
         let node = self.tree.node(ino)?.ok_or(VfsError::Stale)?;
+        // Who has it open for writing was allowed to when it was opened.
+        let resized = set.size.is_some() && !self.tree.pins().has_writer(ino);
+        if node.is_file() && (resized || set.mtime.is_some()) {
+            require(&node, Right::Write)?;
+        }
         // The size first, since it sets the mtime that utimensat may set otherwise.
         if let Some(size) = set.size {
             match node.body {
@@ -139,6 +145,14 @@ impl Vfs {
             }
             Body::Symlink(target) => attr.size = target.len() as u64,
             Body::Dir { .. } | Body::Fifo | Body::Socket => {}
+        }
+        attr.mode = node.shown_mode();
+        // What exists only here is one's own: it can be taken out of where the server forbids the rest.
+        if node.is_dir()
+            && attr.mode != node.attr.mode
+            && self.tree.view(|tx| tx.has_own_children(node.ino))?
+        {
+            attr.mode = node.attr.mode;
         }
         Ok(Stat { ino: node.ino, kind: Kind::from(&node.body), attr, nlink })
     }

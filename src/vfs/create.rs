@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::file::{OpenMode, Opened};
 use super::lookup::{Entry, child};
 use super::names::has_one_spelling;
+use super::rights::require_room;
 use super::{Result, Stat, Stop, Vfs, VfsError, live_dir, touch_dir};
 use crate::tree::{Attr, Body, Content, Node, Place, Push, Tx};
 use crate::types::{BadName, Ino, Name, Time};
@@ -146,6 +147,7 @@ impl Vfs {
         body: Body,
     ) -> std::result::Result<Arc<Node>, Stop> {
         let dir = live_dir(tx, parent)?;
+        require_room(&dir, &body)?;
         let now = self.clock.now();
         let attr = first_attr(caller, &dir.attr, mode, &body, now);
         let place = Place::new(parent, name.clone());

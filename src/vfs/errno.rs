@@ -30,6 +30,7 @@ impl VfsError {
             Self::TooBig => libc::EFBIG,
             Self::BadHandle => libc::EBADF,
             Self::ReadOnly => libc::EROFS,
+            Self::Forbidden => libc::EACCES,
             Self::Name(error) => name(error),
             Self::RemoteName(error) => remote_name(error),
             Self::Tree(error) => tree(error),

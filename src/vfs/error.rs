@@ -46,6 +46,8 @@ pub enum VfsError {
     BadHandle,
     #[error("mounted read-only")]
     ReadOnly,
+    #[error("the server does not allow it")]
+    Forbidden,
     #[error(transparent)]
     Name(#[from] BadName),
     #[error(transparent)]

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::attr::MAX_SIZE;
 use super::handles::Access;
+use super::rights::require;
 use super::{Result, Vfs, VfsError};
-use crate::tree::{Body, TreeError};
+use crate::tree::{Body, Right, TreeError};
 use crate::types::{ByteRange, FileHandle, Ino};
 
 /// How a file is opened.
@@ -45,6 +46,10 @@ impl Vfs {
     pub fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         if mode.access.writes() || mode.truncate {
             self.writable()?;
+            let node = self.tree.node(ino)?.ok_or(VfsError::Stale)?;
+            if node.is_file() {
+                require(&node, Right::Write)?;
+            }
         }
         let opened = self.open_node(ino, mode.access)?;
         if mode.truncate

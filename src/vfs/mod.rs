@@ -51,6 +51,7 @@ mod pages;
 mod range;
 mod remove;
 mod rename;
+mod rights;
 mod statfs;
 #[cfg(test)]
 mod tests;

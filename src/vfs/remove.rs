@@ -4,8 +4,9 @@
 //! orphan while somebody has it open.
 
 use super::lookup::child;
+use super::rights::require;
 use super::{Result, Stop, Vfs, VfsError, live_dir, take_name, touch_dir};
-use crate::tree::{Node, Tx};
+use crate::tree::{Node, Right, Tx};
 use crate::types::{Ino, Name};
 
 impl Vfs {
@@ -38,6 +39,7 @@ impl Vfs {
                 live_dir(tx, parent)?;
                 let node = child(tx, parent, &name)?.ok_or(VfsError::NotFound)?;
                 allowed(tx, &node)?;
+                require(&node, Right::Delete)?;
                 let now = self.clock.now();
                 take_name(tx, &node, now)?;
                 touch_dir(tx, parent, now)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::lookup::child;
 use super::remove::empty;
+use super::rights::require_rename;
 use super::{Result, Stop, Vfs, VfsError, live_dir, mark_moved, take_name, touch_dir};
 use crate::tree::{Node, Place, Tx};
 use crate::types::{Ino, Name, Time};
@@ -47,7 +48,7 @@ impl Vfs {
         rule: RenameRule,
     ) -> std::result::Result<Option<Arc<Node>>, Stop> {
         live_dir(tx, from.parent)?;
-        live_dir(tx, to.parent)?;
+        let dir = live_dir(tx, to.parent)?;
         let moved = child(tx, from.parent, &from.name)?.ok_or(VfsError::NotFound)?;
         if moved.is_dir() && is_inside(tx, to.parent, moved.ino)? {
             return Err(VfsError::IntoItself.into());
@@ -56,13 +57,14 @@ impl Vfs {
         let now = self.clock.now();
         let mut replaced = None;
         match child(tx, to.parent, &to.name)? {
-            None => {}
+            None => require_rename(&moved, &dir, to, None)?,
             Some(_) if rule == RenameRule::KeepTarget => return Err(VfsError::Exists.into()),
             Some(_) if moved.local.as_ref() == Some(to) => return Ok(None),
             // Another spelling of the same name: what changes is what readdir shows.
-            Some(target) if target.ino == moved.ino => {}
+            Some(target) if target.ino == moved.ino => require_rename(&moved, &dir, to, None)?,
             Some(target) => {
                 replaceable(tx, &moved, &target)?;
+                require_rename(&moved, &dir, to, Some(&target))?;
                 // Before the other node gets the name, which is unique.
                 take_name(tx, &target, now)?;
                 replaced = Some(target);

@@ -25,3 +25,4 @@ mod ranges;
 mod refusals;
 mod remote_changes;
 mod rescue;
+mod shares;

@@ -126,9 +126,11 @@ impl Merge<'_> {
         match node {
             Some(node) if is_same_object(&node, entry) => {
                 merged.complete &= self.same(tx, &node, &place, entry)?;
+                let now = tx.node(node.ino)?;
+                let now = now.as_ref().unwrap_or(&node);
                 // Where no tag says so, one that was removed here is for the step that deletes it.
                 let removed = node.local.is_none() && entry.version.etag.is_none();
-                if node.is_listed() && arrive::is_stale(&node, entry) && !removed {
+                if node.is_listed() && arrive::is_stale(now, entry) && !removed {
                     merged.changed_dirs.push(node.ino);
                 }
                 // Removed here: until the server agrees the directory is looked into again.
@@ -248,7 +250,12 @@ impl Merge<'_> {
             let now = arrive::synced(place.clone(), entry, synced.content, self.server_time);
             let now = crate::tree::Synced { bumped: synced.bumped, ..now };
             if now != *synced || node.remote.is_some() {
-                tx.put(Node { synced: Some(now), remote: None, ..node.clone() })?;
+                let permitted = now.permissions != synced.permissions;
+                let now = Node { synced: Some(now), remote: None, ..node.clone() };
+                tx.put(now.clone())?;
+                if permitted {
+                    self.permitted(tx, node, now)?;
+                }
             }
             return Ok(!racy);
         }

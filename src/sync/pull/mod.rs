@@ -8,6 +8,7 @@
 mod age;
 mod load;
 mod merge;
+mod permitted;
 mod walk;
 
 use std::collections::HashMap;

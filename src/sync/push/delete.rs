@@ -2,11 +2,14 @@
 //!
 //! The server has no condition for a directory (FACTS 0.10), so between the look and the DELETE
 //! somebody may still add a file; the server's trash bin is the net below that.
+//!
+//! The root of a received share is deleted without a look at what is in it: that leaves the share,
+//! and its owner keeps everything.
 
 use std::collections::HashMap;
 
 use super::{Pusher, StepError};
-use crate::remote::{Entry, RemoteError};
+use crate::remote::{Entry, Look, RemoteError};
 use crate::sync::{Event, settle};
 use crate::tree::{Node, TreeError, Tx};
 use crate::types::{Ino, RemotePath};
@@ -16,6 +19,16 @@ impl Pusher {
         let (node, path) = self.tree.view(|tx| Ok((tx.node(ino)?, tx.synced_path(ino)?)))?;
         let (Some(node), Some(path)) = (node, path) else { return Err(StepError::Outdated) };
         if node.is_dir() {
+            // Programs may have files of the tree open.
+            for open in self.tree.view(|tx| files_below(tx, node.ino))? {
+                self.keep(open).await?;
+            }
+            if self.is_share(&node, &path).await? {
+                return match self.remote.delete(&path, None).await {
+                    Ok(()) | Err(RemoteError::NotFound) => self.settle_gone(node.ino),
+                    Err(error) => Err(error.into()),
+                };
+            }
             self.delete_dir(&node, &path).await
         } else {
             self.delete_file(&node, &path).await
@@ -53,11 +66,24 @@ impl Pusher {
         Ok(())
     }
 
-    async fn delete_dir(&self, node: &Node, path: &RemotePath) -> Result<(), StepError> {
-        // Programs may have files of the tree open.
-        for open in self.tree.view(|tx| files_below(tx, node.ino))? {
-            self.keep(open).await?;
+    /// Whether the directory is the root of a received share, and still the one that was removed:
+    /// its DELETE then takes nothing from anybody (FACTS 0.12), whatever others have put in since.
+    async fn is_share(&self, node: &Node, path: &RemotePath) -> Result<bool, StepError> {
+        let Some(synced) = node.synced.as_ref().filter(|synced| synced.mount_root) else {
+            return Ok(false);
+        };
+        match self.remote.look(path).await {
+            Ok(Look { entry, .. }) => {
+                let same = entry.version.file_id == synced.version.file_id;
+                Ok(entry.is_dir && entry.mount_root && same)
+            }
+            // The listing of the directory finds the same.
+            Err(RemoteError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    async fn delete_dir(&self, node: &Node, path: &RemotePath) -> Result<(), StepError> {
         let entries = match self.list_below(path).await {
             Ok(entries) => entries,
             Err(RemoteError::NotFound) => return self.settle_gone(node.ino),
@@ -76,7 +102,8 @@ impl Pusher {
         let mut foreign = Vec::new();
         for entry in entries {
             match known.remove(&key(&entry.path)) {
-                Some((_, is_dir)) if is_dir && entry.is_dir => {}
+                // A share that was put in since is not ours to leave.
+                Some((_, is_dir)) if is_dir && entry.is_dir && !entry.mount_root => {}
                 Some((known, _))
                     if known.synced.as_ref().is_some_and(|synced| {
                         !entry.is_dir && synced.version.agrees(&entry.version)

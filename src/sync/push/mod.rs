@@ -8,6 +8,7 @@
 //!
 //! [`schedule`] decides when a node's turn has come.
 
+mod allowed;
 mod below;
 mod delete;
 mod recall;
@@ -62,6 +63,9 @@ enum StepError {
     Remote(#[from] RemoteError),
     #[error(transparent)]
     Contents(#[from] ContentsError),
+    /// The server would not allow it, or would and should not.
+    #[error("the server does not allow it")]
+    NotAllowed,
     /// What the plan was made from is not true any more: the server has to be listed first.
     #[error("the server changed")]
     Outdated,
@@ -188,6 +192,7 @@ impl Pusher {
 
     async fn carry_out(&self, step: &Step) -> Result<(), StepError> {
         tracing::debug!(?step, "push");
+        self.check_allowed(step)?;
         match step {
             Step::MakeDir { ino } => self.make_dir(*ino).await,
             Step::Create { ino } | Step::Replace { ino } => self.upload(*ino).await,
@@ -200,7 +205,7 @@ impl Pusher {
                 self.tree.transact(|tx| settle::handed_over(tx, *from, *to))?;
                 Ok(())
             }
-            Step::Delete { ino } => self.delete(*ino).await,
+            Step::Delete { ino } | Step::Leave { ino } => self.delete(*ino).await,
             Step::SetMtime { ino } => self.set_mtime(*ino).await,
             Step::Resolve { ino } => self.resolve_changed(*ino).await,
             Step::Recall { ino } => self.recall(*ino).await,
@@ -401,8 +406,13 @@ impl Pusher {
                         remote,
                         RemoteError::NotFound | RemoteError::PreconditionFailed { .. }
                     );
-                (transient, Some(remote.to_string()))
+                let reason = match remote {
+                    RemoteError::Forbidden(_) => self.forbidden(ino, remote),
+                    _ => remote.to_string(),
+                };
+                (transient, Some(reason))
             }
+            StepError::NotAllowed => (false, Some(self.forbidden(ino, &error))),
             StepError::Contents(ContentsError::Changed) => {
                 return Pushed::Failed(now.plus_millis(300));
             }
@@ -503,12 +513,13 @@ fn needs(tx: &mut Tx<'_>, step: &Step) -> Result<(Claim, Vec<Subject>), TreeErro
         paths.extend(tx.remote_path(to)?);
     }
     let subtree = match step {
-        Step::Move { ino, .. } | Step::MoveAside { ino, .. } | Step::Delete { ino } => {
-            tx.node(*ino)?.is_some_and(|node| node.is_dir())
-        }
+        Step::Move { ino, .. }
+        | Step::MoveAside { ino, .. }
+        | Step::Delete { ino }
+        | Step::Leave { ino } => tx.node(*ino)?.is_some_and(|node| node.is_dir()),
         _ => false,
     };
-    if subtree && matches!(step, Step::Delete { .. }) {
+    if subtree && matches!(step, Step::Delete { .. } | Step::Leave { .. }) {
         for ino in step.nodes() {
             collect_subjects(tx, ino, &mut subjects)?;
         }

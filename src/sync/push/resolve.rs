@@ -123,6 +123,10 @@ impl Pusher {
                 return Ok(events);
             }
             let removed = node.local.is_none();
+            if removed && tx.node(place.parent)?.is_some_and(|dir| dir.is_tombstone()) {
+                // Its directory was removed meanwhile, whose turn settles the rest.
+                return Ok(events);
+            }
             if removed && tx.child(place.parent, &place.name.key())?.is_some() {
                 // The name has another owner here, whose turn settles the rest.
                 settle::gone(tx, ino)?;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Pushed, Pusher};
+use crate::sync::plan;
 use crate::tree::{Node, TreeError};
 use crate::types::{Ino, Time};
 
@@ -28,6 +29,10 @@ const BIG: u64 = 64 * 1024 * 1024;
 const QUIET: i64 = 10_000;
 /// The longest that a changed file stays back for its own sake. Milliseconds.
 const PATIENCE: i64 = 300_000;
+
+/// What is removed in a received share waits this long after the last removal there: a removal of the
+/// whole share removes what is in it first, and then it is only left. Milliseconds.
+const SHARE_REST: i64 = 30_000;
 
 /// Steps under way at once. More do not help: a Nextcloud creates 20 to 30 files a second however
 /// many requests ask for it (FACTS 10).
@@ -86,6 +91,8 @@ pub struct Scheduler {
     /// Who failed since everything was made urgent.
     hurried: BTreeSet<Ino>,
     sent: BTreeMap<Ino, Time>,
+    /// When something was last removed below a received share.
+    removals: BTreeMap<Ino, Time>,
     turns: JoinSet<(Ino, Pushed)>,
 }
 
@@ -105,6 +112,7 @@ impl Scheduler {
             busy: BTreeSet::new(),
             hurried: BTreeSet::new(),
             sent: BTreeMap::new(),
+            removals: BTreeMap::new(),
             turns: JoinSet::new(),
         };
         (scheduler, hurry)
@@ -191,6 +199,10 @@ impl Scheduler {
                 .find(|(_, ino)| !(large_full && self.size(*ino) > LARGE))
                 .copied();
             let Some((_, ino)) = ready else { return Ok(()) };
+            if let Some(rested) = self.rested(ino)?.filter(|rested| *rested > now) {
+                self.schedule(ino, rested);
+                continue;
+            }
             self.unschedule(ino);
             self.running.insert(ino, self.size(ino));
             let pusher = Arc::clone(&self.pusher);
@@ -285,6 +297,7 @@ impl Scheduler {
         match self.pusher.tree.node(ino)?.filter(|node| node.is_dirty()) {
             Some(node) => {
                 let due = self.due_time(&node);
+                let due = self.rested(ino)?.map_or(due, |rested| due.max(rested));
                 self.schedule(ino, due);
             }
             None => self.unschedule(ino),
@@ -331,6 +344,23 @@ impl Scheduler {
             changed.plus_millis(settle)
         };
         wanted.min(push.since.plus_millis(PATIENCE)).max(push.not_before)
+    }
+
+    /// Until when a removal in a received share waits for the removal of the share; at most
+    /// [`PATIENCE`].
+    fn rested(&mut self, ino: Ino) -> Result<Option<Time>, TreeError> {
+        if self.is_urgent() {
+            return Ok(None);
+        }
+        let found = self.pusher.tree.view(|tx| match tx.node(ino)? {
+            Some(node) => Ok(plan::share_around(tx, &node)?.map(|share| (share, node))),
+            None => Ok(None),
+        })?;
+        let Some((share, node)) = found else { return Ok(None) };
+        let removed = node.push.changed;
+        let last = self.removals.entry(share).or_default();
+        *last = removed.max(*last);
+        Ok(Some(last.plus_millis(SHARE_REST).min(removed.plus_millis(PATIENCE))))
     }
 
     /// Only the name has to be told first: that does not wait for a writer.

@@ -9,11 +9,13 @@
 //! After each run, with faults off, three invariants hold (DESIGN 9): _durable_, _no destruction_,
 //! _convergence_.
 
+mod owners;
 mod plain;
 mod profile;
 mod program;
 mod scenarios;
 mod server;
+mod shares;
 mod store;
 
 use std::collections::{BTreeMap, HashMap};
@@ -222,7 +224,7 @@ async fn act(program: &Program, rng: &mut StdRng, number: &mut u32) {
         *number += 1;
         format!("local {number} {}", "x".repeat(*number as usize % 7)).into_bytes()
     };
-    match rng.random_range(0..15) {
+    match rng.random_range(0..16) {
         0 | 1 => drop(program.mkdir(&path)),
         2..=4 => drop(program.write(&path, &token())),
         5 => drop(program.remove(&path)),
@@ -251,6 +253,13 @@ async fn act(program: &Program, rng: &mut StdRng, number: &mut u32) {
         }
         10 | 11 => drop(program.exchange(&path, &some_path(rng))),
         12 | 13 => drop(program.read(&path).await),
+        14 => {
+            let roots = program.shares();
+            if !roots.is_empty() {
+                let root = &roots[rng.random_range(0..roots.len())];
+                program.remove_share(root, pause * 10).await;
+            }
+        }
         _ => drop(program.touch(&path, rng.random_range(1_600_000_000..1_600_000_005))),
     }
 }
@@ -273,7 +282,8 @@ fn interfere(life: &Life, rng: &mut StdRng, number: &mut u32) {
     };
     *number += 1;
     let token = format!("other {number} {}", "y".repeat(*number as usize % 5)).into_bytes();
-    match rng.random_range(0..8) {
+    match rng.random_range(0..9) {
+        8 => drop(state.other_shares(&fresh(rng), &token, now)),
         0..=2 => {
             let path = match rng.random_bool(0.5) {
                 true => pick(rng, &files).unwrap_or_else(|| fresh(rng)),
@@ -350,9 +360,13 @@ fn history(seed: u64, profile: Profile) -> Result<u32, String> {
     if let Some(violation) = state.violations().first() {
         return Err((*violation).to_owned());
     }
+    if let Some(loss) = state.owners_loss() {
+        return Err(loss);
+    }
     let files = state.files();
     for bytes in acknowledged.values() {
-        let there = files.values().any(|there| there.as_ref() == Some(bytes));
+        let there =
+            files.values().any(|there| there.as_ref() == Some(bytes)) || state.owner_has(bytes);
         let given_up = state.destroyed_by_other.contains(bytes) || state.permitted.contains(bytes);
         if !there && !given_up {
             return Err(format!("lost: {:?}\n{}", String::from_utf8_lossy(bytes), shown(&files)));

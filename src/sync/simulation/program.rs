@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -332,6 +333,55 @@ impl Program {
                 Ok::<_, TreeError>(())
             })
             .is_ok()
+    }
+
+    /// The roots of received shares that programs see.
+    pub fn shares(&self) -> Vec<Arc<Node>> {
+        let mut roots = Vec::new();
+        let mut dirs = vec![Ino::ROOT];
+        while let Some(dir) = dirs.pop() {
+            for child in self.tree().view(|tx| tx.children(dir, Ino(0), 1000)).unwrap() {
+                dirs.extend(child.is_dir().then_some(child.ino));
+                if child.is_dir() && child.synced.as_ref().is_some_and(|synced| synced.mount_root) {
+                    roots.push(child);
+                }
+            }
+        }
+        roots
+    }
+
+    /// `rm -r` of a received share, one name after the other. What is in it is the owner's to keep
+    /// if that comes to the end.
+    pub async fn remove_share(&self, root: &Node, pause: Duration) -> bool {
+        let id = root.synced.as_ref().and_then(|synced| synced.version.file_id.clone());
+        let mut contents = Vec::new();
+        // Directories twice: on the way down, and when they are empty.
+        let mut rest = vec![(root.ino, false)];
+        while let Some((ino, emptied)) = rest.pop() {
+            let Some(node) = self.tree().node(ino).unwrap().filter(|node| node.local.is_some())
+            else {
+                continue;
+            };
+            if node.is_dir() && !emptied {
+                rest.push((ino, true));
+                let children = self.tree().view(|tx| tx.children(ino, Ino(0), 1000)).unwrap();
+                rest.extend(children.iter().map(|child| (child.ino, false)));
+                continue;
+            }
+            let path = self.tree().view(|tx| tx.local_path(ino)).unwrap().unwrap();
+            contents.extend(self.bytes.visible(&node));
+            if let Some(synced) = &node.synced {
+                contents.extend(self.bytes.server.state().contents(&synced.version));
+            }
+            if !self.remove(path.to_string().trim_start_matches('/')) {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        if let Some(id) = id.and_then(|id| id.0.parse().ok()) {
+            self.bytes.server.state().removed_with_share(id, contents);
+        }
+        true
     }
 
     pub fn touch(&self, path: &str, secs: i64) -> bool {

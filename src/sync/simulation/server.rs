@@ -55,6 +55,7 @@ impl Server {
             upload_time: 0,
             checksum: None,
             torn: None,
+            share: false,
         };
         state.objects.insert(RemotePath::root(), root);
         Self {
@@ -405,12 +406,15 @@ impl Remote for Server {
                 }
                 Some(object) => {
                     let by = if object.data.is_none() { "DELETE of a directory" } else { "DELETE" };
-                    for path in state.below(path) {
-                        let data = state.objects.get(&path).and_then(|object| object.data.clone());
-                        if let Some(data) = data {
-                            state.we_destroy(&path, &data, by, since);
+                    // From the bottom up, as long as the share's root is there to be seen.
+                    for below in state.below(path).into_iter().rev() {
+                        let object = state.objects.get(&below);
+                        if let Some(data) = object.and_then(|object| object.data.clone())
+                            && !state.is_left(&below, path, &data)
+                        {
+                            state.we_destroy(&below, &data, by, since);
                         }
-                        state.objects.remove(&path);
+                        state.objects.remove(&below);
                     }
                     state.propagate(path);
                     Ok(())

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::owners::Owners;
 use super::profile::{Profile, Tags};
 use crate::remote::{Entry, PutIf};
 use crate::types::{Etag, FileId, RemotePath, Sha1Sum, Version};
@@ -18,6 +19,8 @@ pub struct Object {
     pub checksum: Option<Sha1Sum>,
     /// What a torn PUT left: listed as before until somebody reads it (FACTS 0.2).
     pub torn: Option<Vec<u8>>,
+    /// The root of a received share.
+    pub share: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +62,7 @@ pub struct State {
     pub tear: bool,
     /// The next listing leaves this out.
     pub left_out: Option<RemotePath>,
+    pub owners: Owners,
 }
 
 impl State {
@@ -114,7 +118,7 @@ impl State {
             is_dir: object.data.is_none(),
             version: self.version(object),
             permissions: None,
-            mount_root: false,
+            mount_root: object.share,
         }
     }
 
@@ -212,8 +216,10 @@ impl State {
 
     /// Violations of "no destruction", once both sides are equal.
     pub fn violations(&self) -> Vec<&str> {
-        let is_there =
-            |data: &Vec<u8>| self.objects.values().any(|object| object.data.as_ref() == Some(data));
+        let is_there = |data: &Vec<u8>| {
+            self.objects.values().any(|object| object.data.as_ref() == Some(data))
+                || self.owner_has(data)
+        };
         self.displaced
             .iter()
             .filter(|(data, _)| {
@@ -246,8 +252,16 @@ impl State {
             (Tags::Nextcloud, Some(kept)) => kept,
             _ => self.tag_for(id, mtime, data.len()),
         };
-        let object =
-            Object { id, data: Some(data), mtime, etag, upload_time: now, checksum, torn: None };
+        let object = Object {
+            id,
+            data: Some(data),
+            mtime,
+            etag,
+            upload_time: now,
+            checksum,
+            torn: None,
+            share: false,
+        };
         let version = self.version(&object);
         self.objects.insert(path.clone(), object);
         self.note(path);
@@ -354,8 +368,16 @@ impl State {
     pub fn make_dir(&mut self, path: &RemotePath, now: i64) -> u64 {
         let id = self.fresh();
         let etag = format!("\"d{id}\"");
-        let object =
-            Object { id, data: None, mtime: now, etag, upload_time: 0, checksum: None, torn: None };
+        let object = Object {
+            id,
+            data: None,
+            mtime: now,
+            etag,
+            upload_time: 0,
+            checksum: None,
+            torn: None,
+            share: false,
+        };
         self.objects.insert(path.clone(), object);
         self.propagate(path);
         id

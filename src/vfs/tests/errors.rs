@@ -8,7 +8,7 @@ use crate::types::BadName;
 #[test]
 fn each_error_has_the_errno_that_programs_know_it_by() {
     let disk = |errno| io::Error::from_raw_os_error(errno);
-    let table: [(VfsError, i32); 29] = [
+    let table: [(VfsError, i32); 30] = [
         (VfsError::Stale, libc::ESTALE),
         (VfsError::NotFound, libc::ENOENT),
         (VfsError::Exists, libc::EEXIST),
@@ -22,6 +22,7 @@ fn each_error_has_the_errno_that_programs_know_it_by() {
         (VfsError::TooBig, libc::EFBIG),
         (VfsError::BadHandle, libc::EBADF),
         (VfsError::ReadOnly, libc::EROFS),
+        (VfsError::Forbidden, libc::EACCES),
         (BadName::TooLong.into(), libc::ENAMETOOLONG),
         (BadName::Forbidden.into(), libc::EINVAL),
         (BadRemoteName::NotUtf8.into(), libc::EILSEQ),

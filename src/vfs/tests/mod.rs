@@ -8,6 +8,7 @@ mod names;
 mod readdir;
 mod remove;
 mod rename;
+mod rights;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
