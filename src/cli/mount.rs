@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::unistd::{getegid, geteuid};
 
@@ -12,7 +13,7 @@ use super::{credentials, inherited, log};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
-use crate::supervise::{self, Launcher};
+use crate::supervise::{self, Launcher, notify};
 use crate::types::{Name, RemotePath};
 
 pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failure> {
@@ -27,7 +28,7 @@ pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failur
         return Err(Failure::new(ExitCode::Other, sentence));
     }
     let config = configure(&args, password)?;
-    let mut ready = Ready(ready);
+    let mut ready = Ready { file: ready, is_service: args.foreground };
     if args.foreground {
         log::start(&config);
         return supervise::run(&config, &mut ready);
@@ -96,15 +97,28 @@ fn remote_dir(text: &str) -> Result<RemotePath, crate::types::BadName> {
     names.map(|name| Name::new(name.as_bytes())).collect::<Result<_, _>>().map(RemotePath)
 }
 
-/// Whoever gave us `--ready-fd`.
-struct Ready(Option<File>);
+/// Whoever gave us `--ready-fd`, and systemd.
+struct Ready {
+    file: Option<File>,
+    /// This process stays, and a service manager may watch it.
+    is_service: bool,
+}
 
 impl Launcher for Ready {
     fn ready(&mut self) {
-        if let Some(mut file) = self.0.take()
+        if let Some(mut file) = self.file.take()
             && let Err(error) = file.write_all(b"ready\n")
         {
             tracing::warn!(%error, "nobody reads what was given as --ready-fd");
+        }
+        if self.is_service {
+            notify::ready();
+        }
+    }
+
+    fn ending(&mut self, at_most: Duration) {
+        if self.is_service {
+            notify::stopping(at_most);
         }
     }
 

@@ -25,6 +25,7 @@
 
 mod launcher;
 pub mod link;
+pub mod notify;
 pub mod process;
 mod sealed;
 mod supervisor;

@@ -30,6 +30,9 @@ pub trait Launcher {
     /// The mount answers. Called once at most.
     fn ready(&mut self);
 
+    /// The end has begun. It takes no longer than this.
+    fn ending(&mut self, _at_most: Duration) {}
+
     /// A descriptor that shows POLLERR or POLLHUP when the launcher has gone away.
     fn watched(&self) -> Option<BorrowedFd<'_>>;
 }
@@ -135,7 +138,7 @@ impl Supervisor {
         loop {
             let woken = self.wait(launcher)?;
             if woken.signal {
-                self.read_signals()?;
+                self.read_signals(launcher)?;
             }
             if woken.link {
                 self.read_link(launcher)?;
@@ -190,8 +193,9 @@ impl Supervisor {
         })
     }
 
-    fn read_signals(&mut self) -> io::Result<()> {
+    fn read_signals(&mut self, launcher: &mut dyn Launcher) -> io::Result<()> {
         while self.signals.read_signal()?.is_some() {
+            launcher.ending(self.shutdown_timeout + GRACE);
             self.ask_to_end();
         }
         Ok(())

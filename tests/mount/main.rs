@@ -25,4 +25,5 @@ mod ranges;
 mod refusals;
 mod remote_changes;
 mod rescue;
+mod service;
 mod shares;
