@@ -53,6 +53,10 @@ pub struct ServeConfig {
     pub gid: u32,
     /// Taken from the modes of files that come from the server.
     pub umask: u32,
+    /// What `df` and `mount` show; the account without it.
+    pub source: Option<String>,
+    /// The kernel starts no programs from there.
+    pub no_exec: bool,
     /// Lets other users in.
     pub allow_other: bool,
     pub allow_non_empty: bool,
@@ -154,13 +158,20 @@ impl ServeConfig {
         mount_helper::Options {
             source: self.source(),
             read_only: self.read_only,
+            no_exec: self.no_exec,
             allow_other: self.allow_other,
             max_read: None,
         }
     }
 
-    /// What `df` and `mount` show: `https://alice@cloud.example.com/Photos`.
+    /// What `df` and `mount` show: `https://alice@cloud.example.com/Photos`, if nothing else is named.
     fn source(&self) -> String {
+        let mut source = self.source.clone().unwrap_or_else(|| self.account());
+        source.retain(|character| !character.is_control());
+        source
+    }
+
+    fn account(&self) -> String {
         let mut url = self.server.as_url().clone();
         // Cannot fail for http and https.
         let _ = url.set_username(&self.login_name);
@@ -168,7 +179,6 @@ impl ServeConfig {
         if !self.remote_dir.0.is_empty() {
             source.push_str(&self.remote_dir.to_string());
         }
-        source.retain(|character| !character.is_control());
         source
     }
 
@@ -238,6 +248,8 @@ pub(crate) mod tests {
             uid: 1000,
             gid: 1000,
             umask: 0o022,
+            source: None,
+            no_exec: true,
             allow_other: false,
             allow_non_empty: false,
             poll_interval: Duration::from_secs(5),

@@ -40,6 +40,9 @@ pub(crate) fn mount(path: &Path, options: &Options) -> Result<OwnedFd> {
     if options.read_only {
         flags |= MsFlags::MS_RDONLY;
     }
+    if options.no_exec {
+        flags |= MsFlags::MS_NOEXEC;
+    }
     nix::mount::mount(
         Some(options.source.as_str()),
         path,

@@ -86,6 +86,9 @@ fn option_list(options: &Options) -> String {
     let source = options.source.replace('\\', "\\\\").replace(',', "\\,");
     let mut list = format!("default_permissions,nosuid,nodev,fsname={source},subtype={SUBTYPE}");
     list.push_str(if options.read_only { ",ro" } else { ",rw" });
+    if options.no_exec {
+        list.push_str(",noexec");
+    }
     if options.allow_other {
         list.push_str(",allow_other");
     }

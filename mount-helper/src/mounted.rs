@@ -11,6 +11,8 @@ pub struct Options {
     /// What stands in the first column of `df` and `mount`.
     pub source: String,
     pub read_only: bool,
+    /// Lets the kernel start no program from there.
+    pub no_exec: bool,
     /// Lets other users in, as far as file modes allow. For an ordinary user `/etc/fuse.conf` must
     /// permit it.
     pub allow_other: bool,

@@ -5,17 +5,20 @@
 
 mod accounts;
 mod args;
+mod completions;
 mod credentials;
 mod demo;
 mod directories;
 mod exit_codes;
 mod explain;
 mod flush;
+mod helpers;
 mod inherited;
 mod locate;
 mod log;
 mod login;
 mod logout;
+mod man;
 mod mount;
 mod output;
 mod problems;
@@ -37,11 +40,16 @@ use mount_helper::MountError;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
 use args::{Cli, Command};
+use helpers::Helper;
+use mount::Setting;
 
 /// The program.
 pub fn main() -> std::process::ExitCode {
     // Before anything can start a thread or a child.
     let password = crate::supervise::process::take_secret_variable("NCFS_PASSWORD");
+    if let Some(helper) = std::env::args_os().next().and_then(|name| Helper::named(&name)) {
+        return helper.run(password);
+    }
     match dispatch(Cli::parse().command, password) {
         Ok(code) => code,
         Err(failure) => {
@@ -56,7 +64,7 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Login(args) => login::run(&args, password)?.into(),
         Command::Logout(args) => logout::run(&args)?.into(),
         Command::Accounts(args) => accounts::run(&args)?.into(),
-        Command::Mount(args) => mount::run(*args, password)?.into(),
+        Command::Mount(args) => mount::run(*args, password, Setting::default())?.into(),
         Command::Unmount(args) => unmount::run(&args)?.into(),
         Command::Flush(args) => flush::run(&args)?.into(),
         Command::Status(args) => status::run(&args)?.into(),
@@ -66,6 +74,8 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Refresh(args) => refresh::run(&args)?.into(),
         Command::Rescue(args) => rescue::run(&args)?.into(),
         Command::Demo(args) => demo::run(&args)?,
+        Command::Completions(args) => completions::run(&args)?.into(),
+        Command::Man(args) => man::run(&args)?.into(),
         Command::Supervise(args) => serve::supervise(&args)?.into(),
         Command::Serve(args) => serve::serve(&args)?.into(),
     })

@@ -16,7 +16,22 @@ use crate::remote::Secret;
 use crate::supervise::{self, Launcher, notify};
 use crate::types::{Name, RemotePath};
 
-pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failure> {
+/// What is said elsewhere than among the options.
+#[derive(Debug, Default)]
+pub struct Setting {
+    /// What `df` and `mount` show, if not the account.
+    pub source: Option<String>,
+    /// No program may be started from there.
+    pub no_exec: bool,
+    /// Do not mount.
+    pub check_only: bool,
+}
+
+pub fn run(
+    args: MountArgs,
+    password: Option<Secret>,
+    setting: Setting,
+) -> Result<ExitCode, Failure> {
     // The numbers that were inherited first, before anything opened here could get one of them.
     let ready = args.ready_fd.map(|fd| inherited::take_file(fd, "--ready-fd")).transpose()?;
     if args.ready_fd.is_some() && args.ready_fd == args.credentials_fd {
@@ -27,7 +42,12 @@ pub fn run(args: MountArgs, password: Option<Secret>) -> Result<ExitCode, Failur
         let sentence = format!("the process cannot be protected: {error}");
         return Err(Failure::new(ExitCode::Other, sentence));
     }
-    let config = configure(&args, password)?;
+    let mut config = configure(&args, password)?;
+    config.source = setting.source;
+    config.no_exec = setting.no_exec;
+    if setting.check_only {
+        return Ok(ExitCode::Success);
+    }
     let mut ready = Ready { file: ready, is_service: args.foreground };
     if args.foreground {
         log::start(&config);
@@ -76,6 +96,8 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
         uid,
         gid: args.gid.unwrap_or_else(|| getegid().as_raw()),
         umask: args.umask,
+        source: None,
+        no_exec: false,
         allow_other: args.allow_other || for_another,
         allow_non_empty: args.allow_non_empty,
         poll_interval: args.poll_interval,

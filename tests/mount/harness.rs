@@ -2,6 +2,7 @@
 //!
 //! Whatever a test leaves behind, on failure too, is unmounted and removed when it is dropped.
 
+mod machine;
 mod person;
 mod server;
 mod wait;
@@ -19,6 +20,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use testcloud::{Config, Testcloud};
 
+pub use self::machine::{Machine, ORDINARY, on_a_machine_of_its_own};
 pub use self::person::{as_an_ordinary_user, as_root};
 pub(crate) use self::person::{for_both, on_every_server};
 use self::server::Server;
@@ -188,7 +190,8 @@ impl Fixture {
     }
 
     pub fn is_mounted(&self) -> bool {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        // Of this thread, which may see others than the rest of the process.
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
         let path = self.mountpoint();
         mounts.lines().any(|line| line.split(' ').nth(1) == path.to_str())
     }

@@ -13,6 +13,7 @@ mod commands;
 mod crash;
 mod everyday;
 mod faults;
+mod fstab;
 mod git;
 mod large;
 mod login;

@@ -2,14 +2,16 @@
 
 mod mount;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::accounts::AccountsArgs;
+use super::completions::CompletionsArgs;
 use super::demo::DemoArgs;
 use super::explain::ExplainArgs;
 use super::flush::FlushArgs;
 use super::login::LoginArgs;
 use super::logout::LogoutArgs;
+use super::man::ManArgs;
 use super::problems::ProblemsArgs;
 use super::refresh::RefreshArgs;
 use super::rescue::RescueArgs;
@@ -47,10 +49,29 @@ pub enum Command {
     Refresh(RefreshArgs),
     Rescue(RescueArgs),
     Demo(DemoArgs),
+    Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Man(ManArgs),
     #[command(hide = true)]
     Supervise(SuperviseArgs),
     #[command(hide = true)]
     Serve(ServeArgs),
+}
+
+/// The command line as people see it: without what one process of ncfs tells another.
+pub fn visible() -> clap::Command {
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let shown: Vec<_> = shown.collect();
+    let about = all.get_long_about().or(all.get_about()).cloned().unwrap_or_default();
+    clap::Command::new("ncfs")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(all.get_about().cloned().unwrap_or_default())
+        .long_about(about)
+        .after_help(exit_codes())
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommands(shown)
 }
 
 /// What every help ends with.
@@ -64,8 +85,6 @@ pub fn exit_codes() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
