@@ -10,8 +10,12 @@
 #
 #   make build && sudo make install      make uninstall undoes it; PREFIX and DESTDIR are honoured
 #   make deb                             then apt install what it names
+#
+# To read the documentation in a browser (it is in docs/):
+#
+#   make book
 
-.PHONY: demo test setup setup-test build install uninstall deb
+.PHONY: demo test setup setup-test build install uninstall deb book
 
 # For ncfs demo, such as: make demo ARGS=/tmp/somewhere
 ARGS ?=
@@ -79,3 +83,8 @@ deb: build
 	rm -rf target/package
 	$(MAKE) install DESTDIR=target/package PREFIX=/usr ZSHDIR=/usr/share/zsh/vendor-completions
 	cargo deb --no-build --locked --strip
+
+book:
+	@command -v mdbook >/dev/null || { echo "mdbook is missing; get it once with: cargo install --locked mdbook (some minutes)" >&2; exit 1; }
+	mdbook build
+	@echo "The book begins at target/book/index.html"

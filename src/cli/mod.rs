@@ -24,6 +24,7 @@ mod output;
 mod problems;
 mod progress;
 mod quantity;
+mod reference;
 mod refresh;
 mod rescue;
 mod retry;
@@ -76,6 +77,7 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Demo(args) => demo::run(&args)?,
         Command::Completions(args) => completions::run(&args)?.into(),
         Command::Man(args) => man::run(&args)?.into(),
+        Command::Reference(args) => reference::run(&args)?.into(),
         Command::Supervise(args) => serve::supervise(&args)?.into(),
         Command::Serve(args) => serve::serve(&args)?.into(),
     })

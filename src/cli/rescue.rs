@@ -21,7 +21,7 @@ use crate::rescue::{self, LIST, Outcome, Report, RescueError};
 #[derive(Debug, Args)]
 #[command(after_help = exit_codes())]
 pub struct RescueArgs {
-    /// As ncfs status shows it, below ~/.local/state/ncfs as a rule
+    /// As ncfs status --json shows it, below ~/.local/state/ncfs as a rule
     pub state_dir: PathBuf,
 
     /// A new or empty directory; a list of all files is written there too, as RESCUED.txt

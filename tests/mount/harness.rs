@@ -62,6 +62,14 @@ impl Fixture {
         Self::on(Config::default())
     }
 
+    /// One whose home is that of a new user: no directory to mount at, no credentials.
+    pub fn with_empty_home() -> Self {
+        let fixture = Self::new();
+        std::fs::remove_dir(fixture.mountpoint()).unwrap();
+        std::fs::remove_file(fixture.path("credentials.json")).unwrap();
+        fixture
+    }
+
     /// A server that is configured otherwise; the account is added.
     pub fn on(mut config: Config) -> Self {
         config.listen = (own_address(), 0).into();
@@ -140,6 +148,18 @@ impl Fixture {
         command
     }
 
+    /// A shell that finds the program, with as little in its environment.
+    pub fn shell(&self) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        let found = format!("{}:{path}:/usr/sbin:/sbin", program().parent().unwrap().display());
+        let mut command = Command::new("bash");
+        command.args(["--norc", "--noprofile", "-s"]).current_dir(self.home.path());
+        command.env_clear().env("PATH", found).env("TZ", "UTC");
+        command.env("HOME", self.home.path().canonicalize().unwrap());
+        command.env("NCFS_RUNTIME_DIR", self.path("run"));
+        command
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.ncfs().args(arguments).output().unwrap()
@@ -181,7 +201,11 @@ impl Fixture {
 
     /// What the mounts in the background have logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("state/ncfs.log")).unwrap_or_default()
+        let usual = std::fs::read_dir(self.path(".local/state/ncfs")).into_iter().flatten();
+        let usual = usual.filter_map(|entry| Some(entry.ok()?.path()));
+        let directories = usual.chain([self.path("state")]);
+        let logs = directories.map(|directory| std::fs::read_to_string(directory.join("ncfs.log")));
+        logs.filter_map(Result::ok).collect()
     }
 
     /// Forgets what was fetched, as a new machine has it.
@@ -190,24 +214,31 @@ impl Fixture {
     }
 
     pub fn is_mounted(&self) -> bool {
+        self.mounts().contains(&self.mountpoint())
+    }
+
+    /// Where something is mounted below the home.
+    fn mounts(&self) -> Vec<PathBuf> {
         // Of this thread, which may see others than the rest of the process.
         let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        let path = self.mountpoint();
-        mounts.lines().any(|line| line.split(' ').nth(1) == path.to_str())
+        let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
+        let home = self.path("");
+        paths.filter(|path| path.starts_with(&home)).collect()
     }
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
         // What a test did not unmount itself: it may have failed, and may have left it dead.
-        if self.is_mounted() {
-            let _ = self.run(&["unmount", "mnt", "--timeout", "1s"]);
+        for mountpoint in self.mounts() {
+            let mut unmount = self.ncfs();
+            let _ = unmount.arg("unmount").arg(mountpoint).args(["--timeout", "1s"]).output();
         }
-        while self.is_mounted() {
+        while let Some(mountpoint) = self.mounts().pop() {
             let mut detach = Command::new("fusermount3");
-            detach.arg("-uz").arg(self.mountpoint()).stderr(Stdio::null());
+            detach.arg("-uz").arg(&mountpoint).stderr(Stdio::null());
             if !detach.status().is_ok_and(|status| status.success()) {
-                eprintln!("{} stays mounted", self.mountpoint().display());
+                eprintln!("{} stays mounted", mountpoint.display());
                 return;
             }
         }

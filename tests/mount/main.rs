@@ -9,6 +9,7 @@
 mod harness;
 
 mod attention;
+mod book;
 mod commands;
 mod crash;
 mod everyday;

@@ -13,6 +13,7 @@ use super::login::LoginArgs;
 use super::logout::LogoutArgs;
 use super::man::ManArgs;
 use super::problems::ProblemsArgs;
+use super::reference::ReferenceArgs;
 use super::refresh::RefreshArgs;
 use super::rescue::RescueArgs;
 use super::retry::RetryArgs;
@@ -52,6 +53,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     #[command(hide = true)]
     Man(ManArgs),
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
     #[command(hide = true)]
     Supervise(SuperviseArgs),
     #[command(hide = true)]
