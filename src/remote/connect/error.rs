@@ -85,10 +85,7 @@ impl ConnectError {
     pub(in crate::remote) fn unreachable(server: &ServerUrl, error: RemoteError) -> Self {
         let host = server.host();
         let why = match error {
-            RemoteError::Offline(why) | RemoteError::NoAnswer(why) => {
-                // What the HTTP library says of every failed connection.
-                why.strip_prefix("client error (Connect): ").map_or(why.clone(), str::to_owned)
-            }
+            RemoteError::Offline(why) | RemoteError::NoAnswer(why) => why,
             RemoteError::Unavailable { maintenance: true, .. } => {
                 return Self::Maintenance { address: server.to_string() };
             }

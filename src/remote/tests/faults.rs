@@ -188,6 +188,7 @@ async fn a_server_that_is_gone_is_offline_and_comes_back() {
     assert!(error.is_offline(), "{error:?}");
     let error = remote.look(&path(&["g"])).await.unwrap_err();
     assert!(matches!(error, RemoteError::Offline(_)), "{error:?}");
+    assert_eq!(error.to_string(), "the server cannot be reached: Connection refused");
     place.cloud.as_mut().unwrap().restart().unwrap();
     remote.put(&path(&["g"]), upload("x", PutIf::Free, MTIME)).await.unwrap();
 }

@@ -129,16 +129,24 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// An error of the HTTP library with its causes and without the URL, which is a path.
+/// What the HTTP library says of every failure, before its cause.
+const WRAPPERS: [&str; 3] =
+    ["client error (Connect)", "client error (SendRequest)", "tcp connect error"];
+
+/// An error of the HTTP library as its causes, and without the URL, which is a path.
 pub fn chain(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
+        let text = text.split(" (os error ").next().unwrap_or_default().to_owned();
         if causes.last() != Some(&text) {
             causes.push(text);
         }
         cause = error.source();
+    }
+    if causes.len() > 1 {
+        causes.retain(|cause| !WRAPPERS.contains(&cause.as_str()));
     }
     if causes.is_empty() {
         return if error.is_timeout() { "timed out".into() } else { "the request failed".into() };
