@@ -5,8 +5,8 @@
 //! - [`prepare`] says in one sentence what is wrong with a mount point before anything is changed.
 //!   The one thing that it changes is a dead mount of a predecessor, which it detaches.
 //! - A [`Mounted`] that goes out of scope is unmounted, so that an error on the way to a working
-//!   mount leaves nothing behind. Only a mount of the same device is ever unmounted: what somebody
-//!   else mounted at that path since is left alone.
+//!   mount leaves nothing behind. Only that very mount is ever unmounted: what
+//!   somebody else mounted at that path since is left alone ([`Identity`]).
 //! - Descriptors are close-on-exec; [`pass_to_child`] is the one way to a child.
 //!
 //! It assumes that nobody else mounts ncfs at the same path at the same moment: check and mount are
@@ -19,12 +19,14 @@ mod check;
 mod direct;
 mod error;
 mod fusermount;
+mod identity;
 mod inherit;
 mod mounted;
 pub mod mountinfo;
 
 pub use check::{detach_if_dead, is_dead, is_mounted, prepare, resolve};
 pub use error::MountError;
+pub use identity::Identity;
 pub use inherit::pass_to_child;
 pub use mounted::{Mounted, Options, Unmounted, mount, unmount};
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::{FS_TYPE, MountError, Result, direct, fusermount, is_root, mountinfo};
+use crate::{Identity, MountError, Result, direct, fusermount, is_mounted, is_root};
 
 /// How to mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,9 +35,8 @@ pub enum Unmounted {
 #[derive(Debug)]
 pub struct Mounted {
     path: PathBuf,
-    /// Tells our mount from one that somebody puts at the same path later. `None` if it was not in
-    /// mountinfo any more.
-    file_system: Option<(u32, u32)>,
+    /// `None` if it was not in mountinfo any more, or once unmounting began.
+    identity: Option<Identity>,
     /// The connection to the kernel. `None` only once unmounting began.
     device: Option<OwnedFd>,
 }
@@ -46,22 +45,15 @@ pub struct Mounted {
 pub fn mount(path: &Path, options: &Options) -> Result<Mounted> {
     let device =
         if is_root() { direct::mount(path, options)? } else { fusermount::mount(path, options)? };
-    Ok(Mounted { path: path.to_owned(), file_system: file_system_at(path), device: Some(device) })
+    Ok(Mounted { path: path.to_owned(), identity: Identity::at(path), device: Some(device) })
 }
 
 /// Unmounts whatever ncfs is mounted at this resolved path; `lazy` also when it is in use.
 pub fn unmount(path: &Path, lazy: bool) -> Result<()> {
-    if file_system_at(path).is_none() {
+    if !is_mounted(path)? {
         return Err(MountError::NotMounted(path.to_owned()));
     }
     if is_root() { direct::unmount(path, lazy) } else { fusermount::unmount(path, lazy) }
-}
-
-/// The device number of the ncfs mount at `path`.
-fn file_system_at(path: &Path) -> Option<(u32, u32)> {
-    let entries = mountinfo::read().ok()?;
-    let entry = mountinfo::at(&entries, path)?;
-    (entry.fs_type == FS_TYPE).then_some(entry.device)
 }
 
 impl Mounted {
@@ -76,25 +68,36 @@ impl Mounted {
         self.device.as_ref().map(AsFd::as_fd)
     }
 
-    /// Unmounts, lazily if programs use it.
-    ///
-    /// Our descriptor is closed first: if no daemon holds another, pages of shared mappings that
-    /// were not written back fail at once instead of waiting for an answer that nobody gives.
+    /// As [`Identity::unmount`].
     pub fn unmount(mut self) -> Result<Unmounted> {
         self.end()
     }
 
     fn end(&mut self) -> Result<Unmounted> {
-        self.device = None;
-        let Some(ours) = self.file_system.take() else { return Ok(Unmounted::Already) };
-        if file_system_at(&self.path) != Some(ours) {
+        match (self.identity.take(), self.device.take()) {
+            (Some(identity), Some(device)) => identity.unmount(device),
+            _ => Ok(Unmounted::Already),
+        }
+    }
+}
+
+impl Identity {
+    /// Unmounts, lazily if programs use it. What took its place is left alone.
+    ///
+    /// Our descriptor of the connection is closed first: if no daemon holds another, pages of shared
+    /// mappings that were not written back fail at once instead of waiting for an answer that nobody
+    /// gives.
+    pub fn unmount(&self, connection: OwnedFd) -> Result<Unmounted> {
+        let is_there = self.is_there(connection.as_fd());
+        drop(connection);
+        if !is_there {
             return Ok(Unmounted::Already);
         }
-        match unmount(&self.path, false) {
+        match unmount(self.path(), false) {
             Ok(()) => Ok(Unmounted::Gone),
             Err(MountError::NotMounted(_)) => Ok(Unmounted::Already),
             // fusermount3 has no words of its own for a mount in use, so any refusal is tried again.
-            Err(_) => unmount(&self.path, true).map(|()| Unmounted::Detached),
+            Err(_) => unmount(self.path(), true).map(|()| Unmounted::Detached),
         }
     }
 }

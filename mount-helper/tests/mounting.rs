@@ -10,6 +10,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use mount_helper::{MountError, Mounted, Options, Unmounted, mountinfo};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 
 const NOBODY: u32 = 65534;
 
@@ -132,12 +134,7 @@ fn a_mount_in_use_is_detached() {
     }
     let directory = Directory::new();
     let mounted = mount(&directory.path(), &options());
-    // O_PATH needs no answer of the daemon.
-    let user = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH)
-        .open(directory.path())
-        .unwrap();
+    let user = open_without_asking(&directory.path());
     assert_eq!(mounted.unmount().unwrap(), Unmounted::Detached);
     drop(user);
     assert_eq!(mounts_at(&directory.path()), []);
@@ -214,6 +211,45 @@ fn a_mount_that_is_dropped_leaves_nothing_mounted() {
     let directory = Directory::new();
     drop(mount(&directory.path(), &options()));
     assert_eq!(mounts_at(&directory.path()), []);
+}
+
+/// The kernel gives the number of a file system that is gone to the next one at once.
+#[test]
+fn a_mount_that_took_the_place_of_ours_is_left_alone() {
+    if !can_mount() {
+        return;
+    }
+    let directory = Directory::new();
+    let ours = mount(&directory.path(), &options());
+    umount2(&directory.path(), MntFlags::empty()).unwrap();
+    let successor = mount(&directory.path(), &options());
+    let answered = answer_once(&successor);
+    assert_eq!(ours.unmount().unwrap(), Unmounted::Already);
+    assert_eq!(mounts_at(&directory.path()).len(), 1);
+    assert_eq!(successor.unmount().unwrap(), Unmounted::Gone);
+    answered.join().unwrap();
+}
+
+/// `umount -f` of a mount in use ends the connection and leaves the mount.
+#[test]
+fn a_mount_whose_connection_was_aborted_is_unmounted() {
+    if !can_mount() {
+        return;
+    }
+    let directory = Directory::new();
+    let mounted = mount(&directory.path(), &options());
+    let user = open_without_asking(&directory.path());
+    let refused = umount2(&directory.path(), MntFlags::MNT_FORCE).unwrap_err();
+    assert_eq!(refused, Errno::EBUSY);
+    assert!(mount_helper::is_dead(&directory.path()));
+    assert_eq!(mounted.unmount().unwrap(), Unmounted::Detached);
+    drop(user);
+    assert_eq!(mounts_at(&directory.path()), []);
+}
+
+/// O_PATH needs no answer of the daemon.
+fn open_without_asking(path: &Path) -> std::fs::File {
+    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).unwrap()
 }
 
 /// Mounts and closes the descriptor without unmounting, as kill -9 does.

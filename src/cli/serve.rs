@@ -3,6 +3,7 @@
 use std::os::unix::process::parent_id;
 
 use clap::Args;
+use mount_helper::Identity;
 
 use super::quantity::{files, size};
 use super::{inherited, log};
@@ -52,13 +53,15 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let link = inherited::take_file(args.link_fd, "--link-fd")?;
     let config = protected(config)?;
     log::start(&config);
-    let (state_dir, mountpoint) = (config.state_dir.clone(), config.mountpoint.clone());
+    let state_dir = config.state_dir.clone();
+    let mount = Identity::at(&config.mountpoint);
+    let connection = fuse.try_clone().map_err(unreadable)?;
     let supervisor = parent_id();
     // Two ends: the daemon owns one, and a failure of its start is told through the other.
     let mut reporter = ReadySender::new(link.try_clone().map_err(unreadable)?);
     let outcome = daemon::run(config, fuse, ReadySender::new(link));
     if parent_id() != supervisor
-        && let Err(error) = mount_helper::unmount(&mountpoint, true)
+        && let Some(Err(error)) = mount.map(|mount| mount.unmount(connection))
     {
         tracing::warn!(%error, "the supervisor is gone, and the mount stays behind");
     }
