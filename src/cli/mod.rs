@@ -21,6 +21,7 @@ mod logout;
 mod man;
 mod mount;
 mod output;
+mod predecessor;
 mod problems;
 mod progress;
 mod quantity;

@@ -9,7 +9,7 @@ use nix::unistd::{getegid, geteuid};
 
 use super::args::MountArgs;
 use super::directories::{Account, Kind, choose};
-use super::{credentials, inherited, log};
+use super::{credentials, inherited, log, predecessor};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Secret;
@@ -48,6 +48,7 @@ pub fn run(
     if setting.check_only {
         return Ok(ExitCode::Success);
     }
+    predecessor::wait_for_end(&config.state_dir)?;
     let mut ready = Ready { file: ready, is_service: args.foreground };
     if args.foreground {
         log::start(&config);

@@ -1,11 +1,13 @@
 //! The end of a mount: what is pending is sent, within bounds.
 //!
-//! It runs on its own once begun, whoever asked and whether they still wait.
+//! It runs on its own once begun, whoever asked and whether they still wait. Who asks again can shorten
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::sync::Engine;
 use crate::tree::Pending;
@@ -23,38 +25,50 @@ enum Stage {
 pub struct Drain {
     engine: Arc<Engine>,
     stage: Arc<watch::Sender<Stage>>,
+    /// What is not sent by then is kept.
+    time_is_up: CancellationToken,
     timeout: Duration,
 }
 
 impl Drain {
     /// `timeout` bounds a drain that nobody gave another bound.
     pub fn new(engine: Arc<Engine>, timeout: Duration) -> Self {
-        Self { engine, stage: Arc::new(watch::Sender::new(Stage::Running)), timeout }
+        let stage = Arc::new(watch::Sender::new(Stage::Running));
+        Self { engine, stage, time_is_up: CancellationToken::new(), timeout }
     }
 
-    /// Begins, unless it has begun already.
+    /// Begins, unless it has begun already; then a `timeout` can make it end earlier, not later.
     pub fn begin(&self, timeout: Option<Duration>) {
-        let started = self.stage.send_if_modified(|stage| {
+        let first = self.stage.send_if_modified(|stage| {
             let first = *stage == Stage::Running;
             if first {
                 *stage = Stage::Draining(Pending::default());
             }
             first
         });
-        if !started {
-            return;
-        }
-        let drain = self.clone();
-        let timeout = timeout.unwrap_or(self.timeout);
-        tokio::spawn(async move {
-            let sent = drain.engine.flush(None, Some(timeout), |left| {
-                drain.stage.send_replace(Stage::Draining(left));
+        if let Some(timeout) = timeout.or(first.then_some(self.timeout)) {
+            let time_is_up = self.time_is_up.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(timeout).await;
+                time_is_up.cancel();
             });
-            if let Err(error) = sent.await {
-                tracing::error!("what is pending cannot be told: {error}");
-            }
-            drain.stage.send_replace(Stage::Done);
+        }
+        if first {
+            tokio::spawn(self.clone().send());
+        }
+    }
+
+    async fn send(self) {
+        let sent = self.engine.flush(None, None, |left| {
+            self.stage.send_replace(Stage::Draining(left));
         });
+        tokio::select! {
+            sent = sent => if let Err(error) = sent {
+                tracing::error!("what is pending cannot be told: {error}");
+            },
+            () = self.time_is_up.cancelled() => {}
+        }
+        self.stage.send_replace(Stage::Done);
     }
 
     pub fn is_draining(&self) -> bool {

@@ -191,7 +191,7 @@ async fn serve(
         }
     }
     tracing::info!("ending: what is pending is sent first");
-    let hurry = async {
+    let told_again = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -199,7 +199,11 @@ async fn serve(
     };
     tokio::select! {
         () = drain.done() => {}
-        () = hurry => tracing::info!("told to hurry: what is not sent is kept"),
+        () = told_again => {
+            tracing::info!("told to hurry: what is not sent is kept");
+            drain.begin(Some(Duration::ZERO));
+            drain.done().await;
+        }
     }
     serving.stop();
     if !unmounted {

@@ -54,6 +54,26 @@ fn root_mounts_by_type_and_umount_sends_what_is_pending() {
 }
 
 #[test]
+fn root_mounts_again_while_the_rest_is_still_being_sent() {
+    on_a_machine_of_its_own(|_| {
+        let fixture = Fixture::new();
+        let names: Vec<_> = (0..60).map(|number| format!("file {number}")).collect();
+        for round in ["first", "second", "third"] {
+            let mut mount = fixture.system("mount");
+            mount.args(["-t", "ncfs", &fixture.cloud().url()]).arg(fixture.mountpoint());
+            succeed(mount.arg("-o").arg(options(&fixture)));
+            for name in &names {
+                fs::write(fixture.mountpoint().join(name), round).unwrap();
+            }
+            succeed(fixture.system("umount").arg(fixture.mountpoint()));
+        }
+        let third = |name: &String| (name.clone(), Some(b"third".to_vec()));
+        let all = names.iter().map(third).collect();
+        eventually("all is sent", || fixture.server_tree("") == all);
+    });
+}
+
+#[test]
 fn an_ordinary_user_mounts_and_unmounts_an_entry_of_fstab() {
     on_a_machine_of_its_own(|machine: &Machine| {
         let fixture = Fixture::new();
