@@ -94,8 +94,9 @@ enum Vanish {
     Precious,
 }
 
-/// The server paths that a step under way uses.
+/// The nodes and server paths that a step under way uses.
 struct Claim {
+    nodes: Vec<Ino>,
     paths: Vec<RemotePath>,
     /// It moves or removes whole directories: nothing below may be under way.
     subtree: bool,
@@ -373,7 +374,9 @@ impl Pusher {
         Ok(())
     }
 
-    /// Where a node belongs on the server: its own object's name, or its name here.
+    /// Where a node belongs on the server: its own object's name, or its name here. Fails when that is
+    /// not the place that the step has claimed: the node was renamed since, and under its new name
+    /// another step is the right one.
     fn target(&self, ino: Ino) -> Result<(Arc<Node>, Place, RemotePath), StepError> {
         let found = self.tree.view(|tx| {
             let Some(node) = tx.node(ino)? else { return Ok(None) };
@@ -381,7 +384,13 @@ impl Pusher {
             let Some(place) = synced.or_else(|| node.local.clone()) else { return Ok(None) };
             Ok(tx.remote_path(&place)?.map(|path| (node, place, path)))
         })?;
-        found.ok_or(StepError::Outdated)
+        let (node, place, path) = found.ok_or(StepError::Outdated)?;
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_claimed = |claim: &Claim| claim.nodes.contains(&ino) && claim.paths.contains(&path);
+        if !claims.values().any(is_claimed) {
+            return Err(ContentsError::Changed.into());
+        }
+        Ok((node, place, path))
     }
 
     /// Writes down that an attempt failed, and when the next one may be made.
@@ -524,7 +533,7 @@ fn needs(tx: &mut Tx<'_>, step: &Step) -> Result<(Claim, Vec<Subject>), TreeErro
             collect_subjects(tx, ino, &mut subjects)?;
         }
     }
-    Ok((Claim { paths, subtree }, subjects))
+    Ok((Claim { nodes: step.nodes(), paths, subtree }, subjects))
 }
 
 fn collect_subjects(

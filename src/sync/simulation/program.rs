@@ -20,6 +20,8 @@ use crate::types::{ByteRange, ContentId, Ino, Name, StagingId};
 /// The bytes on the local disk: they survive a crash.
 #[derive(Default)]
 pub struct Disk {
+    /// The file whose bytes are being collected, or were last.
+    pub freezing: Option<Ino>,
     staged: HashMap<StagingId, Vec<u8>>,
     cached: HashMap<ContentId, Vec<u8>>,
 }
@@ -90,6 +92,9 @@ impl Bytes_ {
 impl Contents for Bytes_ {
     async fn freeze(&self, ino: Ino) -> Result<Frozen, ContentsError> {
         let (bytes, generation) = self.bytes(ino).await?;
+        self.disk.lock().unwrap().freezing = Some(ino);
+        // A checksum takes its time.
+        self.server.gap().await;
         let sum = sum(&bytes);
         Ok(Frozen { source: Arc::new(Memory(bytes)), sum, generation })
     }

@@ -340,6 +340,19 @@ async fn under_way(life: &Life, request: &str) {
 }
 
 #[test]
+fn a_draft_renamed_over_a_file_while_its_bytes_are_collected_replaces_that_file() {
+    let requests = requests_of(a_file, async |life| {
+        life.program.write("draft", b"two");
+        let draft = life.program.find("draft").unwrap().ino;
+        while life.program.bytes.disk.lock().unwrap().freezing != Some(draft) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        life.program.rename("draft", "a");
+    });
+    assert_eq!(requests, ["PUT /a"]);
+}
+
+#[test]
 fn a_file_removed_while_it_is_created_is_gone_on_the_server_too() {
     requests_of(nothing, async |life| {
         life.program.write("f", b"one");

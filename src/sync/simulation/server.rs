@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// Time between two requests that together are one.
-    async fn gap(&self) {
+    pub async fn gap(&self) {
         let wait = self.rng.lock().unwrap().random_range(1..150);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
