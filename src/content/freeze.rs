@@ -9,6 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use sha1::{Digest, Sha1};
 use tokio::task::spawn_blocking;
 
+use super::bodies::Held;
 use super::{Bodies, BodyError, CachedVersion, FetchError, StagingError};
 use crate::remote::{RemoteError, Source};
 use crate::tree::{Content, Node, TreeError};
@@ -167,7 +168,7 @@ fn generation_of(content: &Content) -> Option<u64> {
 #[async_trait]
 impl Contents for Bodies {
     async fn freeze(&self, ino: Ino) -> Result<Frozen, ContentsError> {
-        let (node, content) = self.file_node(ino)?;
+        let Held { node, content, staged } = self.look(ino)?;
         let generation = generation_of(&content).unwrap_or_default();
         match content {
             Content::Empty => {
@@ -185,8 +186,8 @@ impl Contents for Bodies {
                 let sum = Sha1Sum(digest.finalize().into());
                 Ok(Frozen { source: Arc::new(source), sum, generation })
             }
-            Content::Staged { id, base } => {
-                let staged = self.gated(ino, |live| self.staged(live, id, base.is_some()))?;
+            Content::Staged { base, .. } => {
+                let staged = staged.ok_or(ContentsError::Changed)?;
                 if let Some(base) = base {
                     self.hydrate(ino, base.content, &staged).await?;
                 }
@@ -246,9 +247,15 @@ impl Contents for Bodies {
                     }
                 })?;
             }
-            Content::Staged { id, base: Some(base) } => {
-                let staged = self.gated(ino, |live| self.staged(live, id, true))?;
-                self.hydrate(ino, base.content, &staged).await?;
+            Content::Staged { base: Some(_), .. } => {
+                if let Held {
+                    content: Content::Staged { base: Some(base), .. },
+                    staged: Some(staged),
+                    ..
+                } = self.look(ino)?
+                {
+                    self.hydrate(ino, base.content, &staged).await?;
+                }
             }
         }
         Ok(())

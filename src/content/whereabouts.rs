@@ -9,17 +9,20 @@ use crate::types::ByteRange;
 impl Bodies {
     /// How many bytes of a node's content are on this machine. Never waits for the network.
     pub fn bytes_here(&self, node: &Node) -> Result<u64, BodyError> {
-        Ok(match node.content() {
-            None | Some(Content::Empty) => 0,
-            Some(Content::Remote(content)) => self.cache.peek(*content).map_or(0, |version| {
+        if !node.is_file() {
+            return Ok(0);
+        }
+        let held = self.look(node.ino)?;
+        Ok(match held.content {
+            Content::Empty => 0,
+            Content::Remote(content) => self.cache.peek(content).map_or(0, |version| {
                 let whole = ByteRange::new(0, version.size());
                 version.present(whole).iter().map(ByteRange::len).sum()
             }),
-            Some(Content::Staged { id, base }) => {
-                let staged = self.gated(node.ino, |live| self.staged(live, *id, base.is_some()))?;
+            Content::Staged { .. } => held.staged.map_or(0, |staged| {
                 let missing: u64 = staged.gaps().iter().map(ByteRange::len).sum();
                 staged.size().saturating_sub(missing)
-            }
+            }),
         })
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::{Bodies, BodyError};
+use super::{Bodies, BodyError, Held};
 use crate::content::{CachedVersion, Seek};
 use crate::tree::Content;
 use crate::types::{ByteRange, Ino};
@@ -74,7 +74,10 @@ impl Bodies {
 
     /// A local file with all bytes, if there is one.
     fn local_supply(&self, ino: Ino) -> Result<Option<Supply>, BodyError> {
-        let (node, content) = self.file_node(ino)?;
+        let Ok(Held { node, content, staged }) = self.look(ino) else {
+            // The read tells why.
+            return Ok(None);
+        };
         match content {
             Content::Empty => Ok(Some(Supply::Memory(Bytes::new()))),
             Content::Remote(content) => {
@@ -85,11 +88,9 @@ impl Bodies {
                 };
                 Ok(Some(Supply::File(version.try_clone_file()?, Some(version))))
             }
-            Content::Staged { id, base } => {
-                let staged = self.gated(ino, |live| self.staged(live, id, base.is_some()));
-                // An error is told by the read, unless it was uploaded meanwhile.
-                let Ok(staged) = staged else { return Ok(None) };
-                Ok(staged.whole_data()?.map(|file| Supply::File(file, None)))
+            Content::Staged { .. } => {
+                let file = staged.map_or(Ok(None), |staged| staged.whole_data())?;
+                Ok(file.map(|file| Supply::File(file, None)))
             }
         }
     }
@@ -118,18 +119,10 @@ impl Bodies {
     /// Never waits for the network: holes are known only of a file whose bytes were all written
     /// here.
     pub fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Result<Option<u64>, BodyError> {
-        let (node, content) = self.file_node(ino)?;
-        let Content::Staged { id, base } = content else {
-            return Ok(what.without_holes(offset, node.attr.size));
-        };
-        let staged = self.gated(ino, |live| self.staged(live, id, base.is_some()));
-        match staged {
-            Ok(staged) => Ok(staged.seek(offset, what)?),
-            // Uploaded meanwhile.
-            Err(_) if self.file_node(ino)?.1 != (Content::Staged { id, base }) => {
-                Ok(what.without_holes(offset, self.file_node(ino)?.0.attr.size))
-            }
-            Err(error) => Err(error),
+        let held = self.look(ino)?;
+        match held.staged {
+            Some(staged) => Ok(staged.seek(offset, what)?),
+            None => Ok(what.without_holes(offset, held.node.attr.size)),
         }
     }
 }

@@ -14,6 +14,8 @@
 
 mod copy;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -95,6 +97,14 @@ pub(in crate::content) struct Live {
 }
 
 type Gate = Arc<Mutex<Live>>;
+
+/// What holds a file's bytes at one moment.
+pub(in crate::content) struct Held {
+    pub node: Arc<Node>,
+    pub content: Content,
+    /// If the content says so.
+    pub staged: Option<Arc<StagedFile>>,
+}
 
 /// The bytes of all nodes of one tree.
 pub struct Bodies {
@@ -223,7 +233,22 @@ impl Bodies {
         Ok((node, content))
     }
 
-    /// The open staging file of a node whose row names one.
+    /// A file's row, and its staging file if the row names one: of one moment.
+    ///
+    /// Both are read under the gate. Who looked at the row before could open a file that the next
+    /// change has just put away, and bring it back as one without a row.
+    pub(in crate::content) fn look(&self, ino: Ino) -> Result<Held, BodyError> {
+        self.gated(ino, |live| {
+            let (node, content) = self.file_node(ino)?;
+            let staged = match &content {
+                Content::Staged { id, base } => Some(self.staged(live, *id, base.is_some())?),
+                Content::Empty | Content::Remote(_) => None,
+            };
+            Ok(Held { node, content, staged })
+        })
+    }
+
+    /// The open staging file of a node whose row names it. The row was read under this gate.
     pub(in crate::content) fn staged(
         &self,
         live: &mut Live,
@@ -272,12 +297,14 @@ impl Bodies {
         live: &mut Live,
     ) -> Result<(), BodyError> {
         let Some(written) = live.written else { return Ok(()) };
-        let size = live.staged.as_ref().map(|staged| staged.size());
+        let staged = live.staged.as_ref();
         self.tree.transact(|tx| {
             let Some(node) = tx.node(ino)? else { return Ok(()) };
             let mut node = (*node).clone();
-            if let (Body::File(Content::Staged { .. }), Some(size)) = (&node.body, size) {
-                node.attr.size = size;
+            if let (Body::File(Content::Staged { id, .. }), Some(staged)) = (&node.body, staged)
+                && staged.id() == *id
+            {
+                node.attr.size = staged.size();
             }
             node.attr.mtime = written;
             node.attr.ctime = node.attr.ctime.max(written);
@@ -292,12 +319,7 @@ impl Bodies {
     pub async fn sync(&self, ino: Ino) -> Result<(), BodyError> {
         self.persist(ino)?;
         let node = self.tree.node(ino)?.ok_or(BodyError::NotAFile)?;
-        let staged = match node.content() {
-            Some(Content::Staged { id, base }) => {
-                Some(self.gated(ino, |live| self.staged(live, *id, base.is_some()))?)
-            }
-            _ => None,
-        };
+        let staged = if node.is_file() { self.look(ino)?.staged } else { None };
         let tree = Arc::clone(&self.tree);
         let synced = spawn_blocking(move || {
             // The data first: a row must not outlive its bytes.

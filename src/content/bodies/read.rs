@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{Bodies, BodyError};
+use super::{Bodies, BodyError, Held};
 use crate::content::{CacheReads, FetchError, ReadOutcome, StagedFile};
 use crate::remote::RemoteError;
 use crate::tree::{Body, Content, TreeError};
@@ -31,14 +31,13 @@ impl Bodies {
                         outcome => return Ok(outcome?),
                     }
                 }
-                Content::Staged { id, base } => {
-                    let staged = self.gated(ino, |live| self.staged(live, id, base.is_some()));
-                    let staged = match staged {
-                        // Uploaded meanwhile: what is to be read is in the cache now.
-                        Err(_) if self.file_node(ino)?.1 != (Content::Staged { id, base }) => {
-                            continue;
-                        }
-                        staged => staged?,
+                Content::Staged { .. } => {
+                    let Held {
+                        content: Content::Staged { base, .. }, staged: Some(staged), ..
+                    } = self.look(ino)?
+                    else {
+                        // Uploaded or emptied meanwhile.
+                        continue;
                     };
                     match (staged.read(range)?, base) {
                         (ReadOutcome::Data(bytes), _) => return Ok(bytes),

@@ -55,7 +55,7 @@ impl Bodies {
         })
     }
 
-    fn empty(&self, ino: Ino, live: &mut Live, now: Time) -> Result<(), BodyError> {
+    pub(super) fn empty(&self, ino: Ino, live: &mut Live, now: Time) -> Result<(), BodyError> {
         let (_, content) = self.file_node(ino)?;
         let dropped = match content {
             Content::Staged { id, .. } => Some(id),

@@ -1,0 +1,63 @@
+//! What a file's row and its staging file are to each other while others look at them, and after a
+//! crash.
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::content::testing::bodies;
+use crate::content::{Contents, ContentsError};
+use crate::tree::{PinKind, Place, Push};
+use crate::types::Name;
+
+/// A file with these bytes, which nobody has sent.
+fn file(tree: &Tree, bodies: &Arc<Bodies>, name: &str, bytes: &[u8]) -> Ino {
+    let attr = Attr { mode: 0o644, size: 0, ..Node::fresh_root().attr };
+    let place = Place::new(Ino::ROOT, Name::new(name.as_bytes()).unwrap());
+    let node = Node {
+        ino: Ino(0),
+        body: Body::File(Content::Empty),
+        local: Some(place),
+        attr,
+        synced: None,
+        remote: None,
+        mtime_set: false,
+        push: Push::default(),
+    };
+    let ino = tree.transact(|tx| tx.insert(node)).unwrap().ino;
+    bodies.write(ino, 0, bytes).unwrap();
+    bodies.persist(ino).unwrap();
+    ino
+}
+
+#[test]
+fn who_collects_bytes_while_the_file_is_written_anew_does_not_bring_back_the_old_ones() {
+    let tree = Arc::new(Tree::in_memory().unwrap());
+    let (bodies, _ground) = bodies(&tree, Arc::new(SystemClock));
+    let ino = file(&tree, &bodies, "a", b"old");
+    let _pin = tree.pins().pin(ino, PinKind::Writer);
+
+    let gate = bodies.gate(ino);
+    let mut live = lock(&gate);
+    let collecting = {
+        let bodies = Arc::clone(&bodies);
+        let handle = bodies.runtime.clone();
+        std::thread::spawn(move || handle.block_on(async { bodies.freeze(ino).await.map(drop) }))
+    };
+    // The map's, ours, and that of who waits at the gate.
+    while Arc::strong_count(&gate) < 3 {
+        std::thread::yield_now();
+    }
+    let now = SystemClock.now();
+    bodies.empty(ino, &mut live, now).unwrap();
+    bodies.stage(ino, &mut live, Some(now)).unwrap().write(0, b"the new bytes").unwrap();
+    live.written = Some(now);
+    drop(live);
+    match collecting.join().unwrap() {
+        Ok(()) | Err(ContentsError::Changed) => {}
+        Err(error) => panic!("{error}"),
+    }
+
+    bodies.persist(ino).unwrap();
+    let node = tree.node(ino).unwrap().unwrap();
+    assert_eq!((node.attr.size, bodies.attr(&node).size), (13, 13));
+    assert_eq!(bodies.recover().unwrap(), [], "the old bytes are a file without a row");
+}
