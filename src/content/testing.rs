@@ -13,7 +13,7 @@ use crate::types::ContentId;
 
 /// What has to live as long as the bodies.
 pub struct Ground {
-    _dir: TempDir,
+    dir: Option<TempDir>,
     runtime: Option<Runtime>,
 }
 
@@ -26,9 +26,20 @@ impl Drop for Ground {
     }
 }
 
+impl Ground {
+    /// What a crash of the process leaves.
+    pub fn into_dir(mut self) -> TempDir {
+        self.dir.take().unwrap()
+    }
+}
+
 /// Bodies over a tree.
 pub fn bodies(tree: &Arc<Tree>, clock: Arc<dyn Clock>) -> (Arc<Bodies>, Ground) {
-    let dir = TempDir::new().unwrap();
+    bodies_in(TempDir::new().unwrap(), tree, clock)
+}
+
+/// Bodies over a tree and the directory that others left.
+pub fn bodies_in(dir: TempDir, tree: &Arc<Tree>, clock: Arc<dyn Clock>) -> (Arc<Bodies>, Ground) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let unused = ContentId(tree.unused_id());
@@ -42,5 +53,5 @@ pub fn bodies(tree: &Arc<Tree>, clock: Arc<dyn Clock>) -> (Arc<Bodies>, Ground) 
         clock,
         runtime.handle().clone(),
     );
-    (bodies, Ground { _dir: dir, runtime: Some(runtime) })
+    (bodies, Ground { dir: Some(dir), runtime: Some(runtime) })
 }

@@ -40,7 +40,7 @@ pub use rights::Right;
 pub use snapshot::{Snapshot, lock_unchanged};
 pub use tx::{Pending, Tx};
 
-use crate::types::{Ino, NameKey, RemotePath, StagingId};
+use crate::types::{Ino, NameKey, RemotePath};
 
 pub type Result<T> = std::result::Result<T, TreeError>;
 
@@ -79,7 +79,6 @@ pub struct Tree {
     ids_end: AtomicU64,
     changes: Mutex<Option<mpsc::UnboundedSender<Ino>>>,
     mtimes_travel: AtomicBool,
-    orphaned_staging: Vec<StagingId>,
     /// Identifies this state directory to the cache that goes with it.
     identity: String,
     _lock: Option<nix::fcntl::Flock<File>>,
@@ -128,12 +127,12 @@ impl Tree {
         lock: Option<nix::fcntl::Flock<File>>,
     ) -> Result<Tree> {
         db.set_prepared_statement_cache_capacity(64);
-        let orphans = "parent IS NULL AND s_parent IS NULL AND sent_parent IS NULL AND ino != 1";
-        let orphaned_staging = db
-            .prepare(&format!("SELECT b_id FROM node WHERE b_kind = 2 AND {orphans}"))?
-            .query_map([], |row| Ok(StagingId(row.get::<_, i64>(0)? as u64)))?
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        db.execute(&format!("DELETE FROM node WHERE {orphans}"), [])?;
+        // Those with a staging file go when that is put away.
+        db.execute(
+            "DELETE FROM node WHERE parent IS NULL AND s_parent IS NULL AND sent_parent IS NULL \
+             AND ino != 1 AND b_kind IS NOT 2",
+            [],
+        )?;
         let identity: Option<String> = db
             .query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))
             .optional()?;
@@ -165,7 +164,6 @@ impl Tree {
             ids_end: AtomicU64::new(ids),
             changes: Mutex::new(None),
             mtimes_travel: AtomicBool::new(true),
-            orphaned_staging,
             identity,
             _lock: lock,
         })
@@ -174,11 +172,6 @@ impl Tree {
     /// A random name of this state directory, the same for its whole life.
     pub fn identity(&self) -> &str {
         &self.identity
-    }
-
-    /// Staging files of nodes that were open and without a name when the last connection died.
-    pub fn orphaned_staging(&self) -> &[StagingId] {
-        &self.orphaned_staging
     }
 
     /// Which nodes are in use by open handles.

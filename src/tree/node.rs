@@ -245,9 +245,15 @@ impl Node {
         self.local.is_none() && self.synced.is_some() && !self.is_root()
     }
 
-    /// Neither here nor there, nor maybe there: the row lives only as long as somebody has it open.
+    /// Neither here nor there, nor maybe there: the row lives only as long as somebody has it open, or
+    /// as it names a staging file.
     pub fn is_dead(&self) -> bool {
         self.local.is_none() && self.synced.is_none() && self.push.sent.is_none() && !self.is_root()
+    }
+
+    /// Whether the bytes are in a staging file.
+    pub fn is_staged(&self) -> bool {
+        matches!(self.content(), Some(Content::Staged { .. }))
     }
 
     /// Whether the bytes differ from what the server held.

@@ -100,7 +100,8 @@ fn two_spellings_of_one_name_cannot_live_side_by_side() {
 #[test]
 fn an_open_orphan_lives_until_its_last_close_and_not_into_the_next_mount() {
     let tree = Tree::in_memory().unwrap();
-    let node = tree.transact(|tx| tx.insert(file(Ino::ROOT, "a"))).unwrap();
+    let empty = Node { body: Body::File(Content::Empty), ..file(Ino::ROOT, "a") };
+    let node = tree.transact(|tx| tx.insert(empty)).unwrap();
     let pin = tree.pins().pin(node.ino, PinKind::Reader);
     let gone = Node { local: None, ..(*node).clone() };
     tree.transact(|tx| tx.put(gone)).unwrap();

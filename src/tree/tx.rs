@@ -318,14 +318,20 @@ impl<'a> Tx<'a> {
     }
 
     /// Writes a changed node. One that is neither here nor on the server is removed, unless
-    /// somebody has it open.
+    /// somebody has it open, or it names a staging file.
     pub fn put(&mut self, mut node: Node) -> Result<()> {
         let old = self.node(node.ino)?;
         self.stamp(&mut node, old.as_ref().is_some_and(|old| old.is_dirty()));
-        if node.is_dead() && !self.tree.pins.is_open(node.ino) {
+        if self.is_done_with(&node) {
             return self.remove(node.ino);
         }
         self.write(node)
+    }
+
+    /// Whether nobody needs the row. Without it a staging file would look like a lost one after a
+    /// crash: that one is put away first.
+    fn is_done_with(&self, node: &Node) -> bool {
+        node.is_dead() && !node.is_staged() && !self.tree.pins.is_open(node.ino)
     }
 
     /// As [`Tx::put`], but keeps the row in any case: the transaction gives it a place again.
@@ -333,10 +339,10 @@ impl<'a> Tx<'a> {
         self.write(node)
     }
 
-    /// Removes the row of an orphan at its last close.
+    /// Removes the row of an orphan at its last close, if it names no staging file.
     pub fn reap(&mut self, ino: Ino) -> Result<Option<Arc<Node>>> {
         match self.node(ino)? {
-            Some(node) if node.is_dead() && !self.tree.pins.is_open(ino) => {
+            Some(node) if self.is_done_with(&node) => {
                 self.remove(ino)?;
                 Ok(Some(node))
             }

@@ -167,15 +167,16 @@ impl Bodies {
     /// Brings rows and staging files together after a start: before anything else is done here.
     /// Tells which files had no row and were put into `lost+found`.
     pub fn recover(&self) -> Result<Vec<Stray>, BodyError> {
-        for id in self.tree.orphaned_staging() {
-            // Removed by programs, and open until they ended.
-            self.staging.remove(*id)?;
-        }
         let staged = self.tree.view(|tx| tx.staged())?;
         let mut known = HashSet::new();
         for node in staged {
             let Some(Content::Staged { id, base }) = node.content() else { continue };
             known.insert(*id);
+            if node.local.is_none() && !self.tree.pins().is_open(node.ino) {
+                // Removed by programs, a moment before they ended or while they had it open.
+                self.let_go(node.ino);
+                continue;
+            }
             let mut now = (*node).clone();
             // Another start is another chance.
             now.push.not_before = Time::default();
@@ -385,21 +386,13 @@ impl Bodies {
         }
     }
 
-    /// Frees what belongs to a node whose row was removed.
+    /// Frees what belongs to a node whose row was removed: it had no staging file.
     pub fn discard(&self, node: &Node) {
         self.gated(node.ino, |live| {
             (live.staged, live.written, live.kept) = (None, None, None);
         });
-        match node.content() {
-            Some(Content::Staged { id, .. }) => {
-                // Without its row the file would look like a lost one after a crash.
-                if let Err(error) = self.retire(*id) {
-                    tracing::warn!("a removed file's bytes stay for now: {error}");
-                }
-                self.retired(Some(*id));
-            }
-            Some(Content::Remote(content)) => self.forget_content(*content),
-            _ => {}
+        if let Some(Content::Remote(content)) = node.content() {
+            self.forget_content(*content);
         }
     }
 

@@ -3,10 +3,10 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::content::testing::bodies;
+use crate::content::testing::{bodies, bodies_in};
 use crate::content::{Contents, ContentsError};
 use crate::tree::{PinKind, Place, Push};
-use crate::types::Name;
+use crate::types::{ByteRange, Name};
 
 /// A file with these bytes, which nobody has sent.
 fn file(tree: &Tree, bodies: &Arc<Bodies>, name: &str, bytes: &[u8]) -> Ino {
@@ -60,4 +60,21 @@ fn who_collects_bytes_while_the_file_is_written_anew_does_not_bring_back_the_old
     let node = tree.node(ino).unwrap().unwrap();
     assert_eq!((node.attr.size, bodies.attr(&node).size), (13, 13));
     assert_eq!(bodies.recover().unwrap(), [], "the old bytes are a file without a row");
+}
+
+#[test]
+fn of_a_file_that_was_removed_a_moment_before_a_crash_nothing_is_found_afterwards() {
+    let tree = Arc::new(Tree::in_memory().unwrap());
+    let (bodies, ground) = bodies(&tree, Arc::new(SystemClock));
+    let [gone, kept] = ["gone", "kept"].map(|name| file(&tree, &bodies, name, b"bytes"));
+    let node = (*tree.node(gone).unwrap().unwrap()).clone();
+    tree.transact(|tx| tx.put(Node { local: None, ..node })).unwrap();
+    drop(bodies);
+
+    let tree = Arc::new(Arc::into_inner(tree).unwrap().reborn().unwrap());
+    let (bodies, _ground) = bodies_in(ground.into_dir(), &tree, Arc::new(SystemClock));
+    assert_eq!(bodies.recover().unwrap(), []);
+    assert_eq!(tree.node(gone).unwrap(), None);
+    let read = bodies.runtime.block_on(bodies.read(kept, ByteRange::new(0, 9))).unwrap();
+    assert_eq!(read, &b"bytes"[..]);
 }
