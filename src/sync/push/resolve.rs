@@ -211,7 +211,9 @@ impl Pusher {
         Ok(())
     }
 
-    /// Shows what the server holds under a name, if the name is free here.
+    /// Shows what the server holds under a name, if the name is free here. In a directory that was
+    /// removed here it is left to the step that deletes that, which finds it and gives the directory
+    /// back: shown in there it would keep that step waiting for ever.
     fn show(
         &self,
         tx: &mut crate::tree::Tx<'_>,
@@ -219,7 +221,9 @@ impl Pusher {
         entry: &Entry,
         content: ContentId,
     ) -> Result<Vec<Event>, TreeError> {
-        if tx.child(place.parent, &place.name.key())?.is_some() {
+        let dir = tx.node(place.parent)?;
+        let removed = dir.is_none_or(|dir| !dir.is_root() && dir.local.is_none());
+        if removed || tx.child(place.parent, &place.name.key())?.is_some() {
             return Ok(Vec::new());
         }
         let owner = arrive::Owner::of(tx)?;

@@ -375,6 +375,22 @@ fn a_directory_removed_while_it_is_created_is_gone_on_the_server_too() {
 }
 
 #[test]
+fn what_has_the_name_of_a_directory_that_was_removed_while_it_was_created_stays_on_the_server() {
+    let prepare = |program: &Program| assert!(program.mkdir("d"));
+    requests_of(prepare, async |life| {
+        let now = life.clock.now().secs();
+        assert!(life.server.state().other_writes(&path("d/x"), b"theirs".to_vec(), now));
+        life.program.mkdir("d/x");
+        under_way(life, "MKCOL /d/x").await;
+        assert!(life.program.remove("d/x") && life.program.remove("d"));
+        settled(life).await;
+        let there = life.server.state().files();
+        assert_eq!(there.get(&path("d/x")), Some(&Some(b"theirs".to_vec())));
+        assert!(life.program.find("d/x").is_some_and(|node| node.is_file()));
+    });
+}
+
+#[test]
 fn a_file_replaced_while_it_is_created_is_no_conflict() {
     let requests = requests_of(nothing, async |life| {
         life.program.write("f", b"one");
