@@ -66,7 +66,7 @@ fn break_circle(
     for (ino, why) in circle {
         if why == Why::Vacate
             && let Some(node) = view.node(ino)?
-            && let Some(to) = aside(&node)
+            && let Some(to) = aside(view, &node)?
             && !node.synced.as_ref().is_some_and(|synced| synced.place.same(&to))
         {
             return Ok(Some(Step::MoveAside { ino, to }));

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use crate::tree::{Node, Place, Synced, TreeError, Tx};
 use crate::types::{Ino, Name};
 
+/// How the names of objects that are put aside begin, and how many are tried for each.
+const ASIDE: &str = ".ncfs-moving-";
+const ASIDE_NAMES: u32 = 100;
+
 /// One change of the server, or of who owns an object there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -316,10 +320,35 @@ fn unsettled_ancestor(view: &mut impl View, dir: Ino) -> Result<Option<Ino>, Tre
     Ok(found)
 }
 
-/// The name under which a node's object is put aside: unique by the node's number, so that it stays
-/// the same when the step is repeated.
-pub fn aside(node: &Node) -> Option<Place> {
-    let place = &node.synced.as_ref()?.place;
-    let name = Name::new(format!(".ncfs-moving-{}", node.ino.0).into_bytes()).ok()?;
-    Some(Place::new(place.parent, name))
+/// The name beside its own under which a node's object is put aside: by the node's number, so that it
+/// stays the same when the step is repeated, and followed by another number where somebody else's
+/// object has it.
+pub fn aside(view: &mut impl View, node: &Node) -> Result<Option<Place>, TreeError> {
+    let Some(synced) = &node.synced else { return Ok(None) };
+    for number in 1..ASIDE_NAMES {
+        let name = match number {
+            1 => format!("{ASIDE}{}", node.ino.0),
+            _ => format!("{ASIDE}{}-{number}", node.ino.0),
+        };
+        let Ok(name) = Name::new(name.into_bytes()) else { return Ok(None) };
+        let place = Place::new(synced.place.parent, name);
+        if view.holder(&place)?.is_none_or(|holder| holder.ino == node.ino) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// The node of which an object that is seen under this name is the one put aside, when the answer to
+/// that step was lost.
+pub fn put_aside(view: &mut impl View, place: &Place) -> Result<Option<Arc<Node>>, TreeError> {
+    let numbers = place.name.as_str().and_then(|name| name.strip_prefix(ASIDE));
+    let number = numbers.and_then(|numbers| numbers.split('-').next()?.parse().ok());
+    let Some(ino) = number.map(Ino) else { return Ok(None) };
+    // The numbers of another machine are not ours: here nothing but a rename puts aside.
+    Ok(view.node(ino)?.filter(|node| {
+        node.local.is_some()
+            && node.place_differs()
+            && node.synced.as_ref().is_some_and(|synced| synced.place.parent == place.parent)
+    }))
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::content::Contents;
 use crate::remote::{Entry, NameRules};
 use crate::sync::overlap::{Observation, Subject};
-use crate::sync::{Event, arrive, conflict, settle};
-use crate::tree::{Body, Content, Node, Place, Tree, TreeError, Tx};
+use crate::sync::{Event, arrive, conflict, plan, settle};
+use crate::tree::{Body, Content, Node, Place, Synced, Tree, TreeError, Tx};
 use crate::types::{ContentId, Ino, NameKey, Time, Version};
 
 /// What merging needs besides the transaction.
@@ -55,6 +55,16 @@ impl Pending {
     pub fn len(&self) -> usize {
         self.absent.len() + self.arrived.len() + self.replaced.len()
     }
+}
+
+/// A node that left its name and turned up under another.
+struct Moved {
+    ino: Ino,
+    /// As it was when it left.
+    synced: Option<Synced>,
+    seen: Seen,
+    /// A step put it aside, and we did not hear of it.
+    by_us: bool,
 }
 
 /// What came of the listing of one directory.
@@ -142,7 +152,7 @@ impl Merge<'_> {
             None => {
                 let elsewhere = match &entry.version.file_id {
                     Some(id) => !tx.by_file_id(id)?.is_empty(),
-                    None => false,
+                    None => plan::put_aside(tx, &place)?.is_some(),
                 };
                 if elsewhere {
                     pending.arrived.push(seen());
@@ -175,14 +185,18 @@ impl Merge<'_> {
         let mut held = Vec::new();
         let mut arrived = Vec::new();
         for seen in pending.arrived {
-            let mover = match &seen.entry.version.file_id {
-                Some(id) => tx.by_file_id(id)?.into_iter().find(|node| {
-                    leaving.contains(&node.ino)
-                        && node.is_dir() == seen.entry.is_dir
-                        && !moved.iter().any(|(ino, _, _)| *ino == node.ino)
-                }),
-                None => None,
+            let put_aside = plan::put_aside(tx, &seen.place)?;
+            let candidates = match &seen.entry.version.file_id {
+                Some(id) => tx.by_file_id(id)?,
+                None => {
+                    put_aside.iter().filter(|node| is_same(node, &seen.entry)).cloned().collect()
+                }
             };
+            let mover = candidates.into_iter().find(|node| {
+                leaving.contains(&node.ino)
+                    && node.is_dir() == seen.entry.is_dir
+                    && !moved.iter().any(|moved: &Moved| moved.ino == node.ino)
+            });
             match mover {
                 Some(node) if is_removed(tx, seen.place.parent)? => {
                     // Moved into what was removed here: it stays where it was for now.
@@ -192,13 +206,14 @@ impl Merge<'_> {
                 Some(node) => {
                     let synced = node.synced.clone();
                     tx.put_detached(Node { synced: None, ..(*node).clone() })?;
-                    moved.push((node.ino, synced, seen));
+                    let by_us = put_aside.is_some_and(|aside| aside.ino == node.ino);
+                    moved.push(Moved { ino: node.ino, synced, seen, by_us });
                 }
                 None => arrived.push(seen),
             }
         }
         let has_moved =
-            |ino: &Ino| held.contains(ino) || moved.iter().any(|(moved, _, _)| moved == ino);
+            |ino: &Ino| held.contains(ino) || moved.iter().any(|moved| moved.ino == *ino);
         for ino in pending.absent.iter().filter(|ino| !has_moved(ino)) {
             self.vanished(tx, *ino)?;
         }
@@ -226,8 +241,8 @@ impl Merge<'_> {
                 None => fresh.push(seen),
             }
         }
-        for (ino, synced, seen) in moved {
-            complete &= self.relocate(tx, ino, synced, &seen)?;
+        for moved in moved {
+            complete &= self.relocate(tx, moved)?;
         }
         for seen in arrived.into_iter().chain(fresh) {
             self.server_time = seen.server_time;
@@ -248,7 +263,7 @@ impl Merge<'_> {
         let racy = !entry.is_dir && arrive::is_racy(&entry.version, self.server_time);
         if node.is_dir() || synced.version.agrees(&entry.version) {
             let now = arrive::synced(place.clone(), entry, synced.content, self.server_time);
-            let now = crate::tree::Synced { bumped: synced.bumped, ..now };
+            let now = Synced { bumped: synced.bumped, ..now };
             if now != *synced || node.remote.is_some() {
                 let permitted = now.permissions != synced.permissions;
                 let now = Node { synced: Some(now), remote: None, ..node.clone() };
@@ -369,20 +384,16 @@ impl Merge<'_> {
         }
     }
 
-    /// Renamed on the server: programs see it under the new name, whatever they renamed it to.
-    fn relocate(
-        &mut self,
-        tx: &mut Tx<'_>,
-        ino: Ino,
-        synced: Option<crate::tree::Synced>,
-        seen: &Seen,
-    ) -> Result<bool, TreeError> {
+    /// Renamed on the server: programs see it under the new name, whatever they renamed it to; but not
+    /// what a step of ours put aside there.
+    fn relocate(&mut self, tx: &mut Tx<'_>, moved: Moved) -> Result<bool, TreeError> {
+        let Moved { ino, synced, seen, by_us } = moved;
         let Some(node) = tx.node(ino)? else { return Ok(false) };
         let mut node = (*node).clone();
         let Some(mut synced) = synced else { return Ok(false) };
         synced.place = seen.place.clone();
         node.synced = Some(synced);
-        if let Some(before) = node.local.clone() {
+        if let Some(before) = node.local.clone().filter(|_| !by_us) {
             self.untangle(tx, ino, seen.place.parent)?;
             if let Some(other) = tx.child(seen.place.parent, &seen.place.name.key())?
                 && other.ino != ino
@@ -457,6 +468,11 @@ fn is_same_object(node: &Node, entry: &Entry) -> bool {
         _ => true,
     };
     node.is_dir() == entry.is_dir && same_id
+}
+
+/// Whether an entry can be the object that a node held, under another name: where there are no ids.
+fn is_same(node: &Node, entry: &Entry) -> bool {
+    node.synced.as_ref().is_some_and(|synced| entry.is_dir || synced.version.agrees(&entry.version))
 }
 
 /// Whether a version that is another one surely holds the same bytes.

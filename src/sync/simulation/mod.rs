@@ -9,6 +9,7 @@
 //! After each run, with faults off, three invariants hold (DESIGN 9): _durable_, _no destruction_,
 //! _convergence_.
 
+mod exchanges;
 mod owners;
 mod plain;
 mod profile;
@@ -137,6 +138,8 @@ impl World {
                 lister: engine.clone(),
                 acknowledged: Arc::clone(&self.acknowledged),
             };
+            // As the daemon does; where this fails it would not start, and here it goes on.
+            let _ = engine.first_look().await;
             engine.start(Duration::from_secs(5), false);
             let life = Life {
                 engine,
