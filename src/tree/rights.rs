@@ -41,11 +41,15 @@ impl Synced {
     /// share and not what is in it: a Nextcloud says so (NV) in the listing of the directory around
     /// it only. The letter D, to leave it by, is always there, and missing where a mount of another
     /// kind (a group folder) cannot be left.
+    ///
+    /// Inside a share a name is changed only of what may be deleted: without D a Nextcloud says NV,
+    /// and answers 403 to the MOVE.
     pub fn allows(&self, right: Right) -> bool {
-        let own = matches!(right, Right::Rename | Right::Move);
+        let name = matches!(right, Right::Rename | Right::Move);
         match self.permissions.as_deref() {
             None | Some("") => true,
-            Some(_) if self.mount_root && own => true,
+            Some(_) if self.mount_root && name => true,
+            Some(letters) if name && !letters.contains(Right::Delete.letter()) => false,
             Some(letters) => letters.contains(right.letter()),
         }
     }

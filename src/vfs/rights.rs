@@ -45,10 +45,14 @@ pub(super) fn require_rename(
         None => false,
     };
     match target {
-        // The object of a file stays with the name and gets the other content.
-        Some(target) if target.is_file() => require(target, Right::Write),
-        Some(target) => require(target, Right::Delete),
-        None if stays => Ok(()),
-        None => require_room(dir, &moved.body),
+        // The object of a file stays with the name and gets the content of a new one. What the server
+        // has under another name is moved there, and what is replaced is deleted before; where it
+        // then refuses the rest, that is gone.
+        Some(target) if target.is_file() && moved.is_file() && moved.synced.is_none() => {
+            return require(target, Right::Write);
+        }
+        Some(target) => require(target, Right::Delete)?,
+        None => {}
     }
+    if stays { Ok(()) } else { require_room(dir, &moved.body) }
 }

@@ -10,6 +10,7 @@ use crate::harness::{Fixture, Mount, USER, eventually, for_both, succeed};
 
 for_both!(
     a_read_only_share_refuses_every_change_at_once_and_after_a_remount,
+    what_can_be_written_and_not_deleted_keeps_its_name,
     a_share_that_is_removed_is_left_and_its_owner_keeps_every_file,
     what_is_deleted_in_a_share_is_deleted_for_its_owner_by_a_flush,
     a_removal_that_is_interrupted_waits_before_it_deletes_anything,
@@ -20,6 +21,7 @@ for_both!(
 
 const ALL: u8 = 31;
 const READ: u8 = 1;
+const UPDATE: u8 = 2;
 
 /// A folder of bob's with two files and a folder with one, shared with these permissions.
 fn shared(permissions: u8) -> Fixture {
@@ -88,6 +90,20 @@ fn a_read_only_share_refuses_every_change_at_once_and_after_a_remount() {
     assert_eq!(fixture.cloud().received(USER), ["/theirs"]);
     assert_bob_has_everything(&fixture);
     assert_eq!(fixture.cloud().tree("bob")["/work/a"].mtime, 1_600_000_000);
+}
+
+fn what_can_be_written_and_not_deleted_keeps_its_name() {
+    let fixture = shared(READ | UPDATE);
+    let mount = fixture.mount();
+    let [a, b] = ["work/a", "work/b"].map(|name| mount.path(name));
+    assert_refused(fs::rename(&a, mount.path("work/z")));
+    assert_refused(fs::rename(&a, &b));
+    assert_refused(fs::rename(&a, mount.path("out")));
+    assert_refused(fs::remove_file(&a));
+    fs::write(&a, "written").unwrap();
+    mount.flush();
+    assert_eq!(bobs(&fixture, "a").unwrap(), b"written");
+    assert_eq!(bobs(&fixture, "b").unwrap(), b"b");
 }
 
 fn a_share_that_is_removed_is_left_and_its_owner_keeps_every_file() {

@@ -133,3 +133,41 @@ fn what_exists_only_here_can_be_taken_out_of_a_share_that_became_read_only() {
     now(world.vfs.rename((share, b"new"), (ROOT, b"out"), RenameRule::Replace)).unwrap();
     assert!(!writable());
 }
+
+/// A share with these letters of its root and of the files `f` and `g` in it.
+fn share_with(world: &World, root: &str, files: &str) -> Ino {
+    let share = remote_dir(&world.tree, ROOT, "share");
+    allow(world, share, root, true);
+    for name in ["f", "g"] {
+        let file = remote_file(&world.tree, share, name);
+        allow(world, file, files, false);
+    }
+    set_listed(&world.tree, share, true);
+    share
+}
+
+#[test]
+fn what_can_be_written_and_not_deleted_keeps_its_name() {
+    let world = world();
+    let share = share_with(&world, "SGDNV", "SGNVW");
+    let rename = |from, to| now(world.vfs.rename(from, to, RenameRule::Replace));
+    assert_refused(rename((share, b"f"), (share, b"new")));
+    assert_refused(rename((share, b"f"), (share, b"g")));
+    assert_refused(rename((share, b"f"), (ROOT, b"out")));
+    // A symlink cannot have the object, which would be deleted.
+    now(world.vfs.symlink(USER, ROOT, b"link", b"f")).unwrap();
+    assert_refused(rename((ROOT, b"link"), (share, b"f")));
+    // A new file is what the object gets to hold.
+    world.file(ROOT, "own");
+    rename((ROOT, b"own"), (share, b"f")).unwrap();
+}
+
+#[test]
+fn nothing_is_replaced_by_a_move_into_a_share_that_takes_no_new_names() {
+    let world = world();
+    let share = share_with(&world, "SGDNV", "SGDNVW");
+    remote_file(&world.tree, ROOT, "own");
+    let rename = |from, to| now(world.vfs.rename(from, to, RenameRule::Replace));
+    assert_refused(rename((ROOT, b"own"), (share, b"f")));
+    rename((share, b"f"), (share, b"g")).unwrap();
+}

@@ -98,22 +98,28 @@ fn check(call: &Call, from: Option<&Place>, to: &Destination) -> Result<bool, Da
             return Err(DavError::forbidden(""));
         }
     }
-    if call.method == "MOVE"
-        && let Some(from) = from
-    {
-        let stays = from.asked.parent() == to.path.parent();
-        if !from.is_share() && !from.allows(if stays { UPDATE } else { DELETE }) {
-            let message = format!("files/{}{} cannot be deleted", call.user, from.asked);
-            return Err(DavError::forbidden(message));
+    match from.filter(|_| call.method == "MOVE") {
+        Some(from) => {
+            // What leaves its name is deleted there, and so is what is replaced, before the rest is
+            // looked at (share permissions 3, 7, 9, 11 on a real server).
+            if !from.is_share() && !from.allows(DELETE) {
+                let message = format!("files/{}{} cannot be deleted", call.user, from.asked);
+                return Err(DavError::forbidden(message));
+            }
+            if from.is_share() && parent.share.is_some() {
+                return Err(DavError::forbidden(""));
+            }
+            if exists && !place.is_share() {
+                place.require(DELETE)?;
+            }
+            match from.asked.parent() == to.path.parent() {
+                true => parent.require(UPDATE)?,
+                false => parent.require(CREATE)?,
+            }
         }
-        if from.is_share() && parent.share.is_some() {
-            return Err(DavError::forbidden(""));
-        }
-    }
-    if exists && (!place.is_share() || call.method == "COPY") {
-        place.require(UPDATE)?;
-    } else if !exists {
-        parent.require(CREATE)?;
+        None if exists && (!place.is_share() || call.method == "COPY") => place.require(UPDATE)?,
+        None if exists => {}
+        None => parent.require(CREATE)?,
     }
     if !exists {
         to.path.refuse().map_err(DavError::invalid_path)?;
