@@ -76,6 +76,14 @@ impl State {
         self.owners.to_keep.extend(contents.into_iter().map(|data| (share, data)));
     }
 
+    /// Our programs remove a file by itself, though it was once removed with its share: somebody
+    /// renamed that meanwhile, so it was still there.
+    pub fn removed_alone(&mut self, version: &Version) {
+        for data in self.contents(version) {
+            self.owners.to_keep.retain(|(_, kept)| *kept != data);
+        }
+    }
+
     /// What somebody lost although our programs only removed the share.
     pub fn owners_loss(&self) -> Option<String> {
         let lost = self.owners.lost.iter().find(|lost| self.owners.to_keep.contains(*lost))?;

@@ -275,6 +275,9 @@ impl Program {
         }
         tracing::debug!("program: remove {path} {:?}", node.ino);
         self.has_seen(&node);
+        if let Some(synced) = &node.synced {
+            self.bytes.server.state().removed_alone(&synced.version);
+        }
         self.gone(&node)
     }
 
