@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lookup::child;
 use super::remove::empty;
-use super::rights::require_rename;
+use super::rights::{require_exchange, require_rename};
 use super::{Result, Stop, Vfs, VfsError, live_dir, mark_moved, take_name, touch_dir};
 use crate::tree::{Node, Place, Tx};
 use crate::types::{Ino, Name, Time};
@@ -82,8 +82,8 @@ impl Vfs {
         from: &Place,
         to: &Place,
     ) -> std::result::Result<(), Stop> {
-        live_dir(tx, from.parent)?;
-        live_dir(tx, to.parent)?;
+        let one_dir = live_dir(tx, from.parent)?;
+        let other_dir = live_dir(tx, to.parent)?;
         let one = child(tx, from.parent, &from.name)?.ok_or(VfsError::NotFound)?;
         let other = child(tx, to.parent, &to.name)?.ok_or(VfsError::NotFound)?;
         if one.ino == other.ino {
@@ -97,6 +97,7 @@ impl Vfs {
         let (Some(first), Some(second)) = (&one.local, &other.local) else {
             return Err(VfsError::Stale.into());
         };
+        require_exchange((&one, &one_dir, first), (&other, &other_dir, second))?;
         self.reachable_with_all_below(tx, &one, second)?;
         self.reachable_with_all_below(tx, &other, first)?;
         let now = self.clock.now();

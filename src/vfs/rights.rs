@@ -56,3 +56,25 @@ pub(super) fn require_rename(
     }
     if stays { Ok(()) } else { require_room(dir, &moved.body) }
 }
+
+/// Refuses an exchange that the server would refuse: each node with the directory that it is in and
+/// the place that the other gets there.
+pub(super) fn require_exchange(
+    (one, one_dir, first): (&Node, &Node, &Place),
+    (other, other_dir, second): (&Node, &Node, &Place),
+) -> Result<()> {
+    // As in a rename over it, a new file becomes the content of the object, which stays; what that
+    // held is copied to the other name.
+    let takes_content = |object: &Node, new_dir: &Node| {
+        require(object, Right::Write)?;
+        require_room(new_dir, &object.body)
+    };
+    match (&one.synced, &other.synced) {
+        (None, Some(_)) if one.is_file() && other.is_file() => takes_content(other, one_dir),
+        (Some(_), None) if one.is_file() && other.is_file() => takes_content(one, other_dir),
+        _ => {
+            require_rename(one, other_dir, second, None)?;
+            require_rename(other, one_dir, first, None)
+        }
+    }
+}

@@ -171,3 +171,26 @@ fn nothing_is_replaced_by_a_move_into_a_share_that_takes_no_new_names() {
     assert_refused(rename((ROOT, b"own"), (share, b"f")));
     rename((share, b"f"), (share, b"g")).unwrap();
 }
+
+#[test]
+fn an_exchange_needs_what_its_renames_need() {
+    let exchange = |world: &World, from, to| now(world.vfs.rename(from, to, RenameRule::Exchange));
+    let read_only = world();
+    let (share, dir, file) = read_only_share(&read_only);
+    let own = remote_file(&read_only.tree, ROOT, "own");
+    assert_refused(exchange(&read_only, (share, b"f"), (share, b"dir")));
+    assert_refused(exchange(&read_only, (share, b"f"), (ROOT, b"own")));
+    assert_refused(exchange(&read_only, (ROOT, b"own"), (share, b"f")));
+    read_only.file(ROOT, "new");
+    assert_refused(exchange(&read_only, (ROOT, b"new"), (share, b"f")));
+    for ino in [share, dir, file, own] {
+        assert!(!read_only.node(ino).unwrap().is_dirty());
+    }
+
+    let editable = world();
+    let share = share_with(&editable, "SGDNV", "SGNVW");
+    assert_refused(exchange(&editable, (share, b"f"), (share, b"g")));
+    // A new version for an old one is only sent as the content of its object.
+    editable.file(ROOT, "new");
+    exchange(&editable, (share, b"f"), (ROOT, b"new")).unwrap();
+}
