@@ -27,6 +27,9 @@ use target::Target;
 /// The list of what was rescued, in the target.
 pub const LIST: &str = "RESCUED.txt";
 
+/// What follows the name of a file that is not all there.
+const PARTIAL: &str = ".partial";
+
 /// Why nothing was rescued.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
@@ -70,11 +73,10 @@ pub fn rescue(
     // Also where the database cannot be read.
     let _lock = lock_unchanged(&state_dir).map_err(RescueError::Tree)?;
     let mut target = Target::prepare(target, &state_dir)?;
-    let room = target.scratch()?;
     let salvage = Salvage::at(&state_dir);
     let mut report = Report { state_dir: state_dir.display().to_string(), ..Report::default() };
     let mut known = HashSet::new();
-    match Snapshot::open(&state_dir, room.path()).and_then(|snapshot| wanted(&snapshot.tree)) {
+    match Snapshot::open(&state_dir, target.room()).and_then(|snapshot| wanted(&snapshot.tree)) {
         Ok(wanted) => {
             report.account = wanted.account.clone();
             known.clone_from(&wanted.known);
@@ -82,7 +84,6 @@ pub fn rescue(
         }
         // A newer schema may have other places for content, so nothing is guessed there.
         Err(error @ (TreeError::NewerSchema { .. } | TreeError::InUse(_))) => {
-            drop(room);
             target.abandon();
             return Err(RescueError::Tree(error));
         }
@@ -99,7 +100,6 @@ pub fn rescue(
         };
         report.items.push(item);
     }
-    drop(room);
     target.write_list(&report)?;
     Ok(report)
 }
@@ -188,13 +188,13 @@ fn save_node(path: &RemotePath, node: &Node, salvage: &Salvage, target: &mut Tar
         Body::File(Content::Staged { id, base }) => {
             save_file(path, salvage.open(*id, base.is_some()), Some(node), target)
         }
-        Body::File(Content::Empty) => match target.create(path, "") {
-            Ok((file, saved)) => match target::dress(&file, Some(node)) {
-                Ok(()) => Item::new(path, Outcome::Whole).saved(saved),
+        Body::File(Content::Empty) => {
+            let named = target.begin().and_then(|file| target::dress(&file, Some(node)));
+            match named.and_then(|()| target.name(path, "")) {
+                Ok(saved) => Item::new(path, Outcome::Whole).saved(saved),
                 Err(error) => Item::failed(path, error),
-            },
-            Err(error) => Item::failed(path, error),
-        },
+            }
+        }
         Body::File(Content::Remote(_)) if !node.content_differs() => {
             Item::new(path, Outcome::OnServer)
                 .because("the server has its content; only its name or time was not sent")
@@ -218,27 +218,35 @@ fn save_file(
         }
         Err(error) => return Item::failed(path, error),
     };
-    let mut copied = || -> io::Result<String> {
-        let suffix = if found.parts.is_some() { ".partial" } else { "" };
-        let (file, saved) = target.create(path, suffix)?;
+    let begun = target.begin().and_then(|file| {
         copy(&found, &file)?;
-        target::dress(&file, node)?;
-        Ok(saved)
+        target::dress(&file, node)
+    });
+    let suffix = if begun.is_ok() && found.parts.is_none() { "" } else { PARTIAL };
+    let kept = match &begun {
+        // The state directory still has it, and others may fit.
+        Err(error) if is_full(error) => None,
+        _ => Some(target.name(path, suffix)),
     };
-    match (copied(), &found.parts) {
-        (Err(error), _) => Item::failed(path, error),
-        (Ok(saved), None) => Item::new(path, Outcome::Whole).saved(saved).of(found.size),
-        (Ok(saved), Some(parts)) => {
-            let parts = parts.iter().map(|part| (part.start, part.end)).collect();
-            Item { parts, ..Item::new(path, Outcome::Partial).saved(saved).of(found.size) }
+    match (begun, kept.transpose(), found.parts) {
+        (Err(error), Ok(saved), _) => Item { saved_as: saved, ..Item::failed(path, error) },
+        (Err(error), Err(_), _) | (Ok(()), Err(error), _) => Item::failed(path, error),
+        (Ok(()), Ok(saved), parts) => {
+            let outcome = if parts.is_some() { Outcome::Partial } else { Outcome::Whole };
+            let parts = parts.iter().flatten().map(|part| (part.start, part.end)).collect();
+            Item { saved_as: saved, parts, ..Item::new(path, outcome).of(found.size) }
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn copy(found: &Salvaged, into: &File) -> io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
     let (mut from, mut into) = (&found.file, into);
-    let Some(parts) = &found.parts else {
+    let Some(parts) = found.parts.as_ref().filter(|parts| !parts.is_empty()) else {
         io::copy(&mut from, &mut into)?;
         return Ok(());
     };

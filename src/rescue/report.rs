@@ -120,16 +120,12 @@ impl Display for Report {
             if item.outcome == Outcome::Partial {
                 let parts: Vec<_> =
                     item.parts.iter().map(|(from, to)| format!("{from}..{to}")).collect();
-                let parts = match parts.is_empty() {
-                    true => "which is not known".to_owned(),
-                    false => parts.join(", "),
+                let which = match parts.is_empty() {
+                    true => "which bytes were written here is not known".to_owned(),
+                    false => format!("only the bytes written here: {}", parts.join(", ")),
                 };
-                write!(
-                    f,
-                    "\n{:>24}  only the bytes written here: {parts}; the rest is zeros in this \
-                     copy, and on the server",
-                    ""
-                )?;
+                let rest = "the rest is zeros in this copy, and on the server";
+                write!(f, "\n{:>24}  {which}; {rest}", "")?;
             }
             if let Some(note) = &item.note {
                 write!(f, "\n{:>24}  {}", "", line(note))?;

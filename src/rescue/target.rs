@@ -16,7 +16,10 @@ use tempfile::TempDir;
 
 use super::{LIST, Report, RescueError};
 use crate::tree::Node;
-use crate::types::{RemotePath, Time};
+use crate::types::{Name, RemotePath, Time};
+
+/// The longest name of most file systems, in bytes.
+const NAME_MAX: usize = 255;
 
 /// Names tried when one is taken.
 const NUMBERED: u32 = 10_000;
@@ -25,6 +28,7 @@ const NUMBERED: u32 = 10_000;
 pub struct Target {
     root: PathBuf,
     list: File,
+    room: TempDir,
     /// Whether the root was made here.
     made: bool,
     /// Where directories of the mount are in the target.
@@ -53,20 +57,20 @@ impl Target {
             return Err(RescueError::NotEmpty(root));
         }
         let list = create_new(&root.join(LIST)).map_err(failed)?;
+        let room = tempfile::Builder::new().prefix(".ncfs-rescue-").tempdir_in(&root);
+        let room = room.map_err(failed)?;
         let directories = HashMap::from([(RemotePath::root(), root.clone())]);
-        Ok(Self { root, list, made, directories })
+        Ok(Self { root, list, room, made, directories })
     }
 
-    /// A directory for a while.
-    pub fn scratch(&self) -> Result<TempDir, RescueError> {
-        tempfile::Builder::new()
-            .prefix(".ncfs-rescue-")
-            .tempdir_in(&self.root)
-            .map_err(|cause| RescueError::Target { path: self.root.clone(), cause })
+    /// A directory for a while, in the target.
+    pub fn room(&self) -> &Path {
+        self.room.path()
     }
 
     /// Leaves everything as it was: nothing was rescued.
     pub fn abandon(self) {
+        drop(self.room);
         // What stays behind is an empty list, and it says as much.
         let _ = fs::remove_file(self.root.join(LIST));
         if self.made {
@@ -80,10 +84,28 @@ impl Target {
         Ok(self.shown(&made))
     }
 
-    /// Makes a file, to be written to, and gives its path in the target.
-    pub fn create(&mut self, path: &RemotePath, suffix: &str) -> io::Result<(File, String)> {
-        let (file, made) = self.numbered(path, suffix, create_new)?;
-        Ok((file, self.shown(&made)))
+    /// Begins a file, which has no name before it is told how much of it is there.
+    pub fn begin(&self) -> io::Result<File> {
+        let path = self.begun();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => create_new(&path),
+        }
+    }
+
+    fn begun(&self) -> PathBuf {
+        self.room().join("begun")
+    }
+
+    /// Gives the file that was begun its name, and tells its path in the target.
+    pub fn name(&mut self, path: &RemotePath, suffix: &str) -> io::Result<String> {
+        let begun = self.begun();
+        let ((), named) = self.numbered(path, suffix, |at| {
+            // Not over anything: the name is taken first.
+            create_new(at)?;
+            fs::rename(&begun, at).inspect_err(|_| drop(fs::remove_file(at)))
+        })?;
+        Ok(self.shown(&named))
     }
 
     pub fn symlink(&mut self, path: &RemotePath, to: &[u8]) -> io::Result<String> {
@@ -94,6 +116,7 @@ impl Target {
 
     /// Writes the list and brings everything to the disk.
     pub fn write_list(mut self, report: &Report) -> Result<(), RescueError> {
+        drop(self.room);
         let written = self
             .list
             .write_all(report.to_string().as_bytes())
@@ -124,11 +147,12 @@ impl Target {
         };
         let directory = self.make(&parent)?;
         for number in 1..NUMBERED {
-            let mut bytes = name.as_bytes().to_vec();
+            let mut tail = suffix.to_owned();
             if number > 1 {
-                bytes.extend_from_slice(format!(" ({number})").as_bytes());
+                tail.insert_str(0, &format!(" ({number})"));
             }
-            bytes.extend_from_slice(suffix.as_bytes());
+            let mut bytes = shortened(name, NAME_MAX.saturating_sub(tail.len())).to_vec();
+            bytes.extend_from_slice(tail.as_bytes());
             let at = directory.join(OsStr::from_bytes(&bytes));
             match make(&at) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -141,6 +165,14 @@ impl Target {
     fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
+}
+
+/// The beginning of a name that has at most so many bytes, and ends with a whole character.
+fn shortened(name: &Name, most: usize) -> &[u8] {
+    let bytes = name.as_bytes();
+    let is_start = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let end = (0..=most.min(bytes.len())).rev().find(is_start).unwrap_or_default();
+    bytes.get(..end).unwrap_or_default()
 }
 
 fn create_new(path: &Path) -> io::Result<File> {

@@ -183,3 +183,42 @@ fn a_target_that_is_not_empty_or_inside_the_state_is_refused() {
     assert!(matches!(inside, Err(RescueError::Inside(_))), "{inside:?}");
     assert_eq!(files(&dir), before);
 }
+
+#[test]
+fn what_cannot_be_read_to_its_end_has_no_whole_name() {
+    let holder = tempfile::tempdir().unwrap();
+    let (state, into) = (holder.path().join("state"), holder.path().join("target"));
+    fs::create_dir(&state).unwrap();
+    let mut target = Target::prepare(&into, &state).unwrap();
+    let path = RemotePath(vec![Name::new(*b"a").unwrap()]);
+    // A file that was not opened for reading.
+    let file = File::create(holder.path().join("unreadable")).unwrap();
+    let found = Salvaged { file, size: 7, parts: None };
+    let item = save_file(&path, Ok(found), None, &mut target);
+    assert_eq!((item.outcome, item.saved_as), (Outcome::Failed, Some("a.partial".to_owned())));
+    target.write_list(&Report::default()).unwrap();
+    let saved: Vec<_> = files(&into).into_keys().collect();
+    assert_eq!(saved, [LIST, "a.partial"]);
+}
+
+#[test]
+fn what_a_partial_file_holds_comes_out_also_when_its_log_is_gone() {
+    let state = State::new();
+    let body = state.staged(1, Basis::Partial { size: 10, base_len: 10 }, 2, b"new");
+    state.add(Ino::ROOT, "big", body);
+    fs::remove_file(state.holder.path().join("state/staging/1.log")).unwrap();
+    let (report, saved, _holder) = state.rescue();
+    assert_eq!(outcome(&report, "big"), Outcome::Partial, "{report}");
+    assert_eq!(saved["big.partial"], b"\0\0new\0\0\0\0\0");
+}
+
+#[test]
+fn a_partial_copy_of_a_file_with_the_longest_name_fits() {
+    let state = State::new();
+    let long = "\u{e9}".repeat(125);
+    let body = state.staged(1, Basis::Partial { size: 3, base_len: 3 }, 0, b"new");
+    state.add(Ino::ROOT, &long, body);
+    let (report, saved, _holder) = state.rescue();
+    assert_eq!(outcome(&report, &long), Outcome::Partial, "{report}");
+    assert_eq!(saved[&("\u{e9}".repeat(123) + ".partial")], b"new");
+}

@@ -23,7 +23,8 @@ pub struct Salvaged {
     pub file: File,
     /// Bytes of the whole file.
     pub size: u64,
-    /// What of it is here; `None`: all.
+    /// What of it is here; `None`: all. Empty where that is not known: then the rest of the file is
+    /// zeros.
     pub parts: Option<Vec<ByteRange>>,
 }
 
@@ -83,18 +84,21 @@ impl Salvage {
     }
 }
 
-/// Without the id of the file its log cannot be read: then no part is known to be its own.
+/// Without the id of the file its log cannot be read, and without the log it is not known which parts
+/// are its own: what is here is given all the same.
 fn open(path: &Path, log: Option<&Path>, id: Option<StagingId>) -> Result<Salvaged, StagingError> {
-    let id_or_none = id.unwrap_or(StagingId(0));
-    let file = File::open(path).map_err(|error| lost(id_or_none, error))?;
+    let file = File::open(path).map_err(|error| lost(id.unwrap_or(StagingId(0)), error))?;
     let size = file.metadata()?.len();
     let Some(log) = log else { return Ok(Salvaged { file, size, parts: None }) };
-    let replayed = match id {
-        Some(id) => {
-            let log = File::open(log).map_err(|error| lost(id, error))?;
-            Log::replay(&log, id)?.0.ok_or(StagingError::Lost(id))?
+    let replayed = match (id, File::open(log)) {
+        (Some(id), Ok(log)) => Log::replay(&log, id)?.0,
+        (Some(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error.into());
         }
-        None => return Ok(Salvaged { file, size, parts: Some(Vec::new()) }),
+        _ => None,
+    };
+    let Some(replayed) = replayed else {
+        return Ok(Salvaged { file, size, parts: Some(Vec::new()) });
     };
     if replayed.whole {
         return Ok(Salvaged { file, size, parts: None });
