@@ -333,9 +333,12 @@ impl Mount<'_> {
     /// is gone.
     #[track_caller]
     pub fn kill(self) {
-        let daemon = Pid::from_raw(self.status().daemon_pid.cast_signed());
-        kill(daemon, Signal::SIGKILL).unwrap();
+        let [daemon, supervisor] = self.processes();
+        kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
         eventually("the supervisor unmounts", || !self.fixture.is_mounted());
+        // Its last words go to the log in the state directory. An ended one may wait for its parent.
+        let words = || std::fs::read(format!("/proc/{supervisor}/cmdline"));
+        eventually("the supervisor ends", || words().map_or(true, |words| words.is_empty()));
     }
 
     /// The processes of the mount: who serves it, and who mounted it.
