@@ -43,7 +43,6 @@ CREATE UNIQUE INDEX node_synced ON node (s_parent, s_key) WHERE s_parent IS NOT 
 CREATE INDEX node_parent ON node (parent) WHERE parent IS NOT NULL;
 CREATE INDEX node_subdirectory ON node (parent) WHERE kind = 1 AND parent IS NOT NULL;
 CREATE INDEX node_unlisted ON node (ino) WHERE kind = 1 AND listed = 0;
-CREATE INDEX node_stale ON node (ino) WHERE kind = 1 AND listed = 1 AND tag IS NULL;
 CREATE INDEX node_file_id ON node (s_file_id) WHERE s_file_id IS NOT NULL;
 CREATE INDEX node_sent ON node (sent_parent, sent_key) WHERE sent_parent IS NOT NULL;
 CREATE INDEX node_dirty ON node (dirty) WHERE dirty = 1;
@@ -69,7 +68,9 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), TreeError> {
     }
     // An index changes no row and needs no version: whoever opens the database keeps it true.
     db.execute_batch(&format!(
-        "CREATE INDEX IF NOT EXISTS node_conflict_copy ON node (ino) WHERE {IS_CONFLICT_COPY}"
+        "CREATE INDEX IF NOT EXISTS node_stale ON node (ino) \
+             WHERE kind = 1 AND listed = 1 AND tag IS NULL; \
+         CREATE INDEX IF NOT EXISTS node_conflict_copy ON node (ino) WHERE {IS_CONFLICT_COPY}"
     ))?;
     Ok(())
 }

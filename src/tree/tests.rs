@@ -172,6 +172,22 @@ fn conflict_copies_are_found_by_their_index_and_only_where_programs_see_them() {
 }
 
 #[test]
+fn a_database_of_an_older_program_gets_the_indexes_that_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Tree::open(dir.path(), &account("alice")).unwrap();
+    let indexes = |tree: &Tree| -> Vec<String> {
+        let db = tree.db();
+        let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'index'").unwrap();
+        names.query_map([], |row| row.get(0)).unwrap().map(std::result::Result::unwrap).collect()
+    };
+    let tree = open();
+    let all = indexes(&tree);
+    tree.db().execute_batch("DROP INDEX node_stale; DROP INDEX node_conflict_copy").unwrap();
+    drop(tree);
+    assert_eq!(indexes(&open()), all);
+}
+
+#[test]
 fn a_snapshot_holds_what_is_in_the_log_and_refuses_a_newer_schema() {
     let dir = tempfile::tempdir().unwrap();
     let tree = Tree::open(dir.path(), &account("alice")).unwrap();
