@@ -1,5 +1,6 @@
 //! Where a mount keeps its state and its cache.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use sha1::{Digest, Sha1};
@@ -34,8 +35,8 @@ impl Account<'_> {
 }
 
 /// The directory that was named, or that of this account below one of the user's standard
-/// directories (XDG Base Directory Specification). Absolute, on a disk, and neither below the mount
-/// point nor above it.
+/// directories (XDG Base Directory Specification). Absolute, on a disk, neither below the mount point
+/// nor above it, and without files of somebody else's.
 pub fn choose(
     named: Option<&Path>,
     kind: Kind,
@@ -80,7 +81,29 @@ pub fn choose(
         );
         return Err(Failure::new(ExitCode::State, sentence));
     }
+    if let Some(name) = strange(&path, kind) {
+        let sentence = format!(
+            "{} cannot be the {} directory: it holds other files ({}), which could be deleted; name \
+             a new or empty directory with {}",
+            path.display(),
+            kind.name(),
+            name.display(),
+            kind.option()
+        );
+        return Err(Failure::new(ExitCode::State, sentence));
+    }
     Ok(path)
+}
+
+/// Something in the directory that is not ours, unless ncfs has used the directory before: the daemon
+/// deletes or moves what it finds under the names of its own files.
+fn strange(path: &Path, kind: Kind) -> Option<OsString> {
+    if path.join(kind.mark()).exists() {
+        return None;
+    }
+    // What cannot be read cannot be written either, as its first use tells.
+    let names = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.into_iter().find(|name| !kind.beginnings().iter().any(|known| name == known))
 }
 
 /// Which of the two directories.
@@ -102,6 +125,23 @@ impl Kind {
         match self {
             Self::State => "--state-dir",
             Self::Cache => "--cache-dir",
+        }
+    }
+
+    /// What is in every directory of this kind that was used.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::State => "state.db",
+            Self::Cache => "owner",
+        }
+    }
+
+    /// What can be there before that: of a mount that did not come about, and of the file system whose
+    /// root it is.
+    fn beginnings(self) -> &'static [&'static str] {
+        match self {
+            Self::State => &["state.lock", "ncfs.log", "ncfs.log.old", "lost+found"],
+            Self::Cache => &["lock", "owner.new", "lost+found"],
         }
     }
 
@@ -180,5 +220,32 @@ mod tests {
         }
         assert_eq!(chosen("m-state").unwrap(), base.join("m-state"));
         assert_eq!(chosen(".").unwrap_err().exit_code, ExitCode::MountPoint);
+    }
+
+    #[test]
+    fn a_directory_with_other_files_is_refused_and_one_that_was_begun_or_used_is_not() {
+        let holder = tempfile::tempdir().unwrap();
+        let base = holder.path().canonicalize().unwrap();
+        let (server, remote_dir) = (server(), RemotePath::root());
+        let account = Account { server: &server, login_name: "alice", remote_dir: &remote_dir };
+        let chosen = |kind| choose(Some(&base.join("d")), kind, account, Path::new("/m"));
+        let add = |name: &str| std::fs::create_dir(base.join("d").join(name)).unwrap();
+        add("");
+        // The root of a disk; a mount that was refused.
+        for name in ["lost+found", "lock", "state.lock", "ncfs.log"] {
+            add(name);
+        }
+        assert!(chosen(Kind::State).unwrap_err().sentence.contains("(lock)"));
+        std::fs::remove_dir(base.join("d/lock")).unwrap();
+        assert_eq!(chosen(Kind::State).unwrap(), base.join("d"));
+        // Pictures by month, which a cache would take for its own.
+        add("12");
+        for kind in [Kind::State, Kind::Cache] {
+            let failure = chosen(kind).unwrap_err();
+            assert_eq!(failure.exit_code, ExitCode::State);
+            assert!(failure.sentence.contains(kind.option()), "{failure}");
+            add(kind.mark());
+            assert!(chosen(kind).is_ok());
+        }
     }
 }
