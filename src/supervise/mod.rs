@@ -26,6 +26,7 @@
 mod launcher;
 pub mod link;
 pub mod notify;
+mod private;
 pub mod process;
 mod sealed;
 mod supervisor;

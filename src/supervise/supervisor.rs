@@ -14,6 +14,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use super::link::{Message, Receiver};
+use super::private;
 use super::process::{
     Killed, block_signals, die_with_parent, harden, own_program, poll_timeout, unblock_signals,
     watch,
@@ -49,6 +50,12 @@ pub fn run(config: &ServeConfig, launcher: &mut dyn Launcher) -> Result<ExitCode
     let signals = block_signals().map_err(other("signals cannot be received"))?;
 
     let path = mount_helper::prepare(&config.mountpoint, config.allow_non_empty)?;
+    for directory in [&config.state_dir, &config.cache_dir] {
+        if let Err(error) = private::shut(directory) {
+            // It belongs to somebody else, who has let us in: a volume of a container, as a rule.
+            tracing::warn!(%error, "others may look into the state or the cache directory");
+        }
+    }
     let mounted = mount_helper::mount(&path, &config.mount_options())?;
     // A restart and a resume begin here: with the same `mounted` and `sealed`.
     let serve = Serve::start(&mounted, &sealed)

@@ -1,6 +1,7 @@
 //! The commands beside mount, on a mount.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use ncfs::control::State;
@@ -15,6 +16,7 @@ for_both!(
     the_end_signal_sends_what_is_pending,
     a_directory_of_the_account_is_mounted_and_made,
     a_new_password_is_taken_from_the_file,
+    directories_that_were_made_by_hand_let_nobody_else_in_any_more,
     the_demo_runs_a_command_and_leaves_nothing,
     no_secret_is_written_anywhere,
 );
@@ -96,6 +98,19 @@ fn a_directory_of_the_account_is_mounted_and_made() {
     let content = fixture.cloud().read_file(USER, "/Jupyter/home \u{e9}/inside.txt");
     assert_eq!(content.as_deref(), Some(&b"inside"[..]));
     assert_eq!(fixture.cloud().read_file(USER, "/outside.txt").as_deref(), Some(&b"x"[..]));
+}
+
+fn directories_that_were_made_by_hand_let_nobody_else_in_any_more() {
+    let fixture = Fixture::new();
+    for name in ["state", "cache"] {
+        fs::create_dir(fixture.path(name)).unwrap();
+        fs::set_permissions(fixture.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let _mount = fixture.mount();
+    for name in ["state", "cache"] {
+        let mode = fixture.path(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{name}");
+    }
 }
 
 fn a_new_password_is_taken_from_the_file() {
