@@ -145,7 +145,9 @@ impl ServeConfig {
     /// The credential, or the file that is asked for it before each request.
     pub fn credential_source(&self) -> Result<Arc<dyn CredentialSource>, CredentialError> {
         Ok(match &self.credentials {
-            CredentialConfig::File(path) => Arc::new(FileCredentials::open(path, &self.server)?),
+            CredentialConfig::File(path) => {
+                Arc::new(FileCredentials::open_of(path, &self.server, &self.login_name)?)
+            }
             CredentialConfig::Given(password) => Arc::new(Credential {
                 login_name: self.login_name.clone(),
                 app_password: password.clone(),

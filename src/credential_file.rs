@@ -1,8 +1,9 @@
 //! Credentials in a file: `{"server": "..", "login_name": "..", "app_password": ".."}`.
 //!
 //! Guarantees: a file that others can read is refused, so is one that is made for another server.
-//! A changed file is picked up before the next request; while it cannot be read, or is half
-//! written, the last good credential stays.
+//! A changed file is picked up before the next request; while it cannot be read, is half written, or
+//! is of another login, the last good credential stays: unsent files of one person never go out with
+//! the credential of another.
 
 use std::fs::File;
 use std::io::Read;
@@ -39,6 +40,11 @@ pub enum CredentialError {
          credentials"
     )]
     OtherServer { origin: String, theirs: String, ours: String },
+    #[error(
+        "the credentials file {} holds those of {theirs} by now, and not of {ours}, whose files are \
+         mounted; to change to the other account, unmount and mount again", path.display()
+    )]
+    OtherLogin { path: PathBuf, theirs: String, ours: String },
 }
 
 /// What the file holds. The spellings of Login Flow v2's answer are taken too.
@@ -117,7 +123,7 @@ pub struct FileCredentials {
 }
 
 impl FileCredentials {
-    /// Reads the file for the first time.
+    /// Reads the file for the first time. Whose it is then it has to stay.
     pub fn open(path: &Path, server: &ServerUrl) -> Result<Self, CredentialError> {
         let (stamp, credential) = load(path, server)?;
         Ok(Self {
@@ -126,6 +132,25 @@ impl FileCredentials {
             seen: Mutex::new((Some(stamp), credential)),
         })
     }
+
+    /// The same, if it is this login's.
+    pub fn open_of(
+        path: &Path,
+        server: &ServerUrl,
+        login_name: &str,
+    ) -> Result<Self, CredentialError> {
+        let file = Self::open(path, server)?;
+        check_login(path, login_name, &file.current())?;
+        Ok(file)
+    }
+}
+
+fn check_login(path: &Path, ours: &str, loaded: &Credential) -> Result<(), CredentialError> {
+    if loaded.login_name == ours {
+        return Ok(());
+    }
+    let (theirs, ours) = (loaded.login_name.clone(), ours.to_owned());
+    Err(CredentialError::OtherLogin { path: path.to_owned(), theirs, ours })
 }
 
 impl CredentialSource for FileCredentials {
@@ -135,7 +160,11 @@ impl CredentialSource for FileCredentials {
         if stamp != seen.0 {
             // One look per change, also when it fails: no flood of warnings.
             seen.0 = stamp;
-            match load(&self.path, &self.server) {
+            let loaded = load(&self.path, &self.server).and_then(|(stamp, credential)| {
+                check_login(&self.path, &seen.1.login_name, &credential)?;
+                Ok((stamp, credential))
+            });
+            match loaded {
                 Ok((stamp, credential)) => *seen = (Some(stamp), credential),
                 Err(error) => tracing::warn!(%error, "the credentials stay as they were"),
             }
@@ -188,6 +217,23 @@ mod tests {
         let file = FileCredentials::open(&path, &server()).unwrap();
         assert_eq!(file.current().app_password.expose(), "one");
         write(&path, "two", 0o400);
+        assert_eq!(file.current().app_password.expose(), "two");
+    }
+
+    #[test]
+    fn a_file_that_is_now_of_somebody_else_leaves_the_password_of_the_mounted_account() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.json");
+        write(&path, "one", 0o600);
+        let file = FileCredentials::open(&path, &server()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("alice", "bob").replace("one", "bob's")).unwrap();
+        assert_eq!(file.current().app_password.expose(), "one");
+        assert_eq!(file.current().login_name, "alice");
+        let refused = FileCredentials::open_of(&path, &server(), "alice").map(drop).unwrap_err();
+        assert!(matches!(refused, CredentialError::OtherLogin { .. }), "{refused}");
+        assert!(FileCredentials::open_of(&path, &server(), "bob").is_ok());
+        write(&path, "two", 0o600);
         assert_eq!(file.current().app_password.expose(), "two");
     }
 
