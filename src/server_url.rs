@@ -77,6 +77,16 @@ impl ServerUrl {
         self.base.origin().ascii_serialization()
     }
 
+    /// Whether this, as it was typed, is the address of that server: whole, only its beginning, or of a
+    /// page of it. What goes elsewhere on the same host is another server.
+    pub fn means(&self, server: &Self) -> bool {
+        if self.typed != self.base {
+            return self.typed == server.typed || self.base == server.typed;
+        }
+        let path = |url: &Url| format!("{}/", url.path().trim_end_matches('/'));
+        self.origin() == server.origin() && path(&server.typed).starts_with(&path(&self.typed))
+    }
+
     /// The host, with the port unless it is the usual one.
     pub fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
@@ -199,6 +209,29 @@ mod tests {
             parsed("c.example").page("ocs/v2.php", Some("a=b")).as_str(),
             "https://c.example/ocs/v2.php?a=b"
         );
+    }
+
+    #[test]
+    fn an_address_means_a_server_and_not_its_neighbour_on_the_same_host() {
+        for (typed, server) in [
+            ("c.example/nc", "c.example/nc"),
+            ("c.example", "c.example/nc"),
+            ("c.example/nc/index.php/apps/files", "c.example/nc"),
+            ("c.example/remote.php/webdav", "c.example/remote.php/webdav"),
+            ("c.example", "c.example/remote.php/webdav"),
+        ] {
+            assert!(parsed(typed).means(&parsed(server)), "{typed} is {server}");
+        }
+        for (typed, server) in [
+            ("c.example/nc2", "c.example/nc"),
+            ("c.example/n", "c.example/nc"),
+            ("c.example/dav/work", "c.example/dav"),
+            ("c.example/index.php", "c.example/nc"),
+            ("c.example/remote.php/dav/files/bob", "c.example/remote.php/webdav"),
+            ("http://c.example", "c.example"),
+        ] {
+            assert!(!parsed(typed).means(&parsed(server)), "{typed} is not {server}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::MountArgs;
 use super::inherited;
-use super::target::{find_account, server_url};
+use super::target::{find_account, listed, server_url};
 use crate::accounts::{Account, Accounts};
 use crate::config::CredentialConfig;
 use crate::credential_file::{self, CredentialError, FileCredentials};
@@ -38,7 +38,9 @@ pub fn find(args: &MountArgs, password: Option<Secret>) -> Result<Source, Failur
         return Ok(Source { server, login_name, credentials, account: None, ca_file, allow_http });
     }
     let accounts = Accounts::of_user()?;
-    let account = find_account(&accounts, &args.url, user)?.ok_or_else(|| not_logged_in(args))?;
+    let Some(account) = find_account(&accounts, &args.url, user)? else {
+        return Err(not_logged_in(args, neighbours(&accounts, &args.url)));
+    };
     Ok(stored(&accounts, account, ca_file, allow_http))
 }
 
@@ -59,9 +61,24 @@ fn stored(
     }
 }
 
-fn not_logged_in(args: &MountArgs) -> Failure {
+/// The accounts on the same host, one of which may be meant.
+fn neighbours(accounts: &Accounts, text: &str) -> Vec<Account> {
+    let (Ok(server), Ok((mut all, _))) = (text.parse::<ServerUrl>(), accounts.all()) else {
+        return Vec::new();
+    };
+    all.retain(|account| account.server.origin() == server.origin());
+    all
+}
+
+fn not_logged_in(args: &MountArgs, neighbours: Vec<Account>) -> Failure {
     let sentence = match server_url(&args.url, args.allow_http) {
         Err(failure) if args.url.contains("://") => return failure,
+        Ok(server) if !neighbours.is_empty() => format!(
+            "there are no credentials for {}; name an account, of which you have on this host {}, or \
+             log in: ncfs login {0}",
+            server.as_typed(),
+            listed(&neighbours)
+        ),
         // What looks like no address is more likely the name of an account than a host.
         Ok(server) if args.url.contains(['.', ':', '/']) => format!(
             "there are no credentials for {server}; log in first: ncfs login {server} (ncfs mount \
@@ -95,7 +112,7 @@ fn given(
     }
     match (user, password) {
         (Some(user), Some(password)) => Ok((user.to_owned(), CredentialConfig::Given(password))),
-        _ => Err(not_logged_in(args)),
+        _ => Err(not_logged_in(args, Vec::new())),
     }
 }
 

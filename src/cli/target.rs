@@ -31,8 +31,8 @@ pub fn parse_name(text: &str) -> Result<AccountName, Failure> {
         .map_err(|error| Failure::new(ExitCode::Usage, format_args!("--name {text}: {error}")))
 }
 
-/// The stored account with this name, or the only one at this address; with `user`, the only one of
-/// these with that login name. `None` if nothing stored fits.
+/// The stored account with this name, or the only one at this address, of which the end may be left
+/// out; with `user`, the only one of these with that login name. `None` if nothing stored fits.
 pub fn find_account(
     accounts: &Accounts,
     text: &str,
@@ -46,7 +46,7 @@ pub fn find_account(
     let Ok(server) = text.parse::<ServerUrl>() else { return Ok(None) };
     let mut fitting: Vec<Account> = usable(accounts)?
         .into_iter()
-        .filter(|account| account.server.origin() == server.origin())
+        .filter(|account| server.means(&account.server))
         .filter(|account| user.is_none_or(|user| account.login_name == user))
         .collect();
     if fitting.len() > 1 {

@@ -245,6 +245,10 @@ fn of_several_accounts_at_one_address_the_one_that_is_meant_has_to_be_named() {
     Login::start(&fixture, &["--name", "work"]).grant(&fixture, "bob");
     assert_ends(&try_mount(&fixture, &url), 2, &["several accounts", "alice@127.", "work"]);
     assert_ends(&fixture.run(&["logout"]), 2, &["several accounts", "alice@127.", "work"]);
+    // Another server on the same host is none of these.
+    let words = ["no credentials for", "/other", "alice@127.", "work", "ncfs login"];
+    assert_ends(&try_mount(&fixture, &format!("{url}/other")), 3, &words);
+    assert_ends(&fixture.run(&["logout", &format!("{url}/other")]), 2, &["there is no account"]);
     let mounted = mount(&fixture, "work");
     assert_eq!(mounted.status().user, "bob");
     mounted.unmount();
