@@ -141,6 +141,16 @@ fn without_mounts_status_says_so_and_its_json_is_an_empty_array() {
 }
 
 #[test]
+fn where_mounts_cannot_be_looked_for_nobody_says_that_there_are_none() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("run")).unwrap();
+    std::fs::set_permissions(fixture.path("run"), PermissionsExt::from_mode(0o755)).unwrap();
+    for command in ["status", "problems", "flush", "accounts"] {
+        assert_refused(&fixture.ncfs(&[command]), 2, "others have access to it (chmod 700)");
+    }
+}
+
+#[test]
 fn the_help_lists_every_exit_code() {
     let fixture = Fixture::new();
     for arguments in [&["--help"][..], &["mount", "--help"], &["unmount", "--help"]] {

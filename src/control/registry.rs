@@ -85,6 +85,27 @@ impl RuntimeDir {
         Ok(Self(path.to_owned()))
     }
 
+    /// The directories in which mounts of this user can be. One of ours that cannot be trusted is
+    /// told of, for what is in it is not looked at; so is one that was named and cannot be used.
+    fn searched(candidates: Vec<PathBuf>) -> Result<Vec<Self>> {
+        let is_only = candidates.len() == 1;
+        let mut directories = Vec::new();
+        for path in candidates {
+            let metadata = path.symlink_metadata();
+            let is_missing = matches!(&metadata, Err(e) if e.kind() == io::ErrorKind::NotFound);
+            let is_ours = metadata.is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
+            match Self::existing(&path) {
+                Ok(directory) => directories.push(directory),
+                Err(reason) if is_ours || is_only && !is_missing => {
+                    return Err(ControlError::RuntimeDir { path, reason });
+                }
+                // Somebody else's: ours are in another one.
+                Err(_) => {}
+            }
+        }
+        Ok(directories)
+    }
+
     /// Where the daemon of this mount point listens.
     pub fn socket(&self, mountpoint: &Path) -> PathBuf {
         self.0.join(format!("{}.sock", id(mountpoint)))
@@ -153,10 +174,8 @@ impl RuntimeDir {
 /// The living mounts of this user, by mount point.
 pub fn list() -> Result<Vec<Record>> {
     let mut records = Vec::new();
-    for path in candidates() {
-        if let Ok(directory) = RuntimeDir::existing(&path) {
-            records.extend(directory.records()?);
-        }
+    for directory in RuntimeDir::searched(candidates())? {
+        records.extend(directory.records()?);
     }
     records.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
     records.dedup_by(|a, b| a.socket == b.socket);
@@ -284,5 +303,25 @@ mod tests {
         std::fs::set_permissions(&directory.0, Permissions::from_mode(0o750)).unwrap();
         let error = RuntimeDir::at(directory.0).unwrap_err();
         assert!(matches!(error, ControlError::RuntimeDir { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_may_hide_a_mount_is_told_of() {
+        let (holder, directory) = directory();
+        let (open, missing) = (holder.path().join("open"), holder.path().join("missing"));
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+        let searched = |paths: &[&Path]| {
+            RuntimeDir::searched(paths.iter().map(|path| path.to_path_buf()).collect())
+                .map(|found| found.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(searched(&[&missing]), Ok(0));
+        assert_eq!(searched(&[&missing, &directory.0]), Ok(1));
+        assert!(searched(&[&directory.0, &open]).unwrap_err().contains("chmod 700"));
+        // As where XDG_RUNTIME_DIR is still that of the user before su.
+        let elsewhere = Path::new("/proc/self/mounts/ncfs");
+        assert_eq!(searched(&[elsewhere, &directory.0]), Ok(1));
+        assert!(searched(&[elsewhere]).is_err());
     }
 }
