@@ -1,12 +1,14 @@
 //! `ncfs accounts`: who is logged in where.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::args::exit_codes;
 use super::output::{print, to_json};
 use crate::accounts::{Account, Accounts};
-use crate::control::{self, Client};
+use crate::control::{self, Client, ControlError, Status};
 use crate::failure::{ExitCode, Failure};
 
 /// List the accounts that you are logged in with, and where they are mounted.
@@ -30,11 +32,12 @@ struct Shown {
 
 pub fn run(args: &AccountsArgs) -> Result<ExitCode, Failure> {
     let (accounts, broken) = Accounts::of_user()?.all()?;
+    let mounts = Mounts::ask()?;
     let show = |account: &Account| Shown {
         name: account.name.to_string(),
         server: account.server.to_string(),
         login_name: account.login_name.clone(),
-        mountpoints: mounts_of(account),
+        mountpoints: mounts.of(account),
     };
     let shown: Vec<Shown> = accounts.iter().map(show).collect();
     let mut code = ExitCode::Success;
@@ -42,6 +45,10 @@ pub fn run(args: &AccountsArgs) -> Result<ExitCode, Failure> {
         let failure = Failure::from(error);
         eprintln!("ncfs: {failure}");
         code = failure.exit_code;
+    }
+    for (mountpoint, error) in mounts.silent {
+        eprintln!("ncfs: {}: {error}", mountpoint.display());
+        code = Failure::from(error).exit_code;
     }
     let text = if args.json {
         to_json(&shown)?
@@ -54,16 +61,34 @@ pub fn run(args: &AccountsArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// Where an account is mounted, as far as the daemons answer.
-pub fn mounts_of(account: &Account) -> Vec<String> {
-    let name = account.name.to_string();
-    let ask = |record: &control::Record| Client::connect(record)?.status();
-    let records = control::list().unwrap_or_default();
-    let statuses = records.iter().filter_map(|record| ask(record).ok());
-    statuses
-        .filter(|status| status.account.as_ref() == Some(&name))
-        .map(|status| status.mountpoint)
-        .collect()
+/// What is mounted, by the account that it is of.
+pub struct Mounts {
+    statuses: Vec<Status>,
+    /// Of which account these are nobody can tell.
+    pub silent: Vec<(PathBuf, ControlError)>,
+}
+
+impl Mounts {
+    /// Asks the daemons of all mounts.
+    pub fn ask() -> Result<Self, Failure> {
+        let mut mounts = Self { statuses: Vec::new(), silent: Vec::new() };
+        for record in control::list()? {
+            match Client::connect(&record).and_then(|mut client| client.status()) {
+                Ok(status) => mounts.statuses.push(status),
+                // It has ended meanwhile.
+                Err(ControlError::Gone(_)) => {}
+                Err(error) => mounts.silent.push((record.mountpoint, error)),
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Where an account is mounted.
+    pub fn of(&self, account: &Account) -> Vec<String> {
+        let name = account.name.to_string();
+        let its = self.statuses.iter().filter(|status| status.account.as_ref() == Some(&name));
+        its.map(|status| status.mountpoint.clone()).collect()
+    }
 }
 
 fn describe(shown: &Shown) -> String {

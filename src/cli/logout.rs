@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::accounts::mounts_of;
+use super::accounts::Mounts;
 use super::args::exit_codes;
 use super::output::print;
 use super::target::{connection, find_account, listed, runtime, usable};
@@ -35,19 +35,34 @@ pub fn run(args: &LogoutArgs) -> Result<ExitCode, Failure> {
     let accounts = Accounts::of_user()?;
     let account = choose(&accounts, args.account.as_deref())?;
     let name = &account.name;
-    let mounts = mounts_of(&account);
-    if let Some(mount) = mounts.first().filter(|_| !args.force) {
-        let sentence = format!(
-            "{name} is mounted at {mount}; unmount it first: ncfs unmount '{mount}' (with --force it \
-             is logged out all the same: the mount then goes offline, and keeps what is not sent)"
-        );
-        return Err(Failure::new(ExitCode::MountPoint, sentence));
+    if !args.force {
+        check_mounts(&account)?;
     }
     let outcome =
         if account.is_ours { end_password(&account, args.force)? } else { OWN.to_owned() };
     accounts.forget(name)?;
     print(&format!("Logged out {name}: {outcome}"))?;
     Ok(ExitCode::Success)
+}
+
+/// Fails if the account is mounted, or may be: its password is not pulled from under a mount.
+fn check_mounts(account: &Account) -> Result<(), Failure> {
+    let name = &account.name;
+    let forced = "with --force it is logged out all the same: the mount then goes offline, and keeps \
+                  what is not sent";
+    let mounts = Mounts::ask().map_err(|failure| {
+        let sentence = format!("whether {name} is mounted cannot be told: {failure} ({forced})");
+        Failure::new(failure.exit_code, sentence)
+    })?;
+    let sentence = if let Some(mount) = mounts.of(account).first() {
+        format!("{name} is mounted at {mount}; unmount it first: ncfs unmount '{mount}' ({forced})")
+    } else if let Some((mount, error)) = mounts.silent.first() {
+        let mount = mount.display();
+        format!("{name} may be what is mounted at {mount}, but {error} ({forced})")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(ExitCode::MountPoint, sentence))
 }
 
 /// Revokes the password. Gives what to say of it.

@@ -158,6 +158,14 @@ fn a_login_is_stored_for_its_owner_alone_mounts_and_ends_with_its_logout() {
         assert_eq!(listed[0]["mountpoints"][0], fixture.mountpoint().to_str().unwrap());
         // Nobody pulls the password from under a mount by mistake.
         assert_ends(&fixture.run(&["logout"]), 5, &[&name, "ncfs unmount"]);
+        let let_in = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(fixture.path("run"), permissions).unwrap();
+        };
+        let_in(0o755);
+        let words = [&name, "is mounted cannot be told", "chmod 700", "--force"];
+        assert_ends(&fixture.run(&["logout"]), 2, &words);
+        let_in(0o700);
         mounted.unmount();
         assert_eq!(fixture.download("/file").unwrap(), target.as_bytes());
     }
