@@ -240,6 +240,8 @@ fn addresses_that_the_server_returns_without_the_port_are_put_on_the_one_given()
     fixture.cloud().announce(Some(url.rsplit_once(':').unwrap().0));
     let login = Login::start(&fixture, &[]);
     assert!(login.link.starts_with(&format!("{url}/login/v2/flow/")), "{}", login.link);
+    // The person reaches it by a name of their own.
+    fixture.cloud().announce(Some("https://cloud.example.com"));
     login.grant(&fixture, USER);
     assert_eq!(stored(&fixture)["server"], url);
     mount(&fixture, &url).unmount();

@@ -4,8 +4,8 @@
 //! access, and [`Flow::poll`] then gives the app password, once. Or with a password that the person
 //! types: [`exchange`] makes an app password of it, so that it need not be kept.
 //!
-//! Guarantees: the addresses that the server returns are only taken if they are of the host that was
-//! asked, and then put on the address that the person gave: behind a proxy they may lack the port or
+//! Guarantees: the addresses to use that the server returns are only taken if they are of the host that
+//! was asked, and then put on the address that the person gave: behind a proxy they may lack the port or
 //! the encryption. Whoever polls must count the time: the server answers pending, unknown and expired
 //! alike.
 
@@ -103,10 +103,11 @@ struct Poll {
     endpoint: String,
 }
 
+/// Beside the credential the server tells the address at which the person granted it. It may be another
+/// name of the server, by which only their browser reaches it; the password goes where it came from.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Granted {
-    server: String,
     login_name: String,
     #[serde(with = "crate::secret::exposed")]
     app_password: Secret,
@@ -166,8 +167,7 @@ impl Flow {
         // The parser's message could quote the password.
         let granted: Granted = serde_json::from_slice(&body)
             .map_err(|_| server(RemoteError::Protocol("no credential in the answer".into())))?;
-        rebase(self.server.as_url(), &granted.server)?;
-        let Granted { login_name, app_password, .. } = granted;
+        let Granted { login_name, app_password } = granted;
         Ok(Outcome::Granted(Credential { login_name, app_password }))
     }
 
