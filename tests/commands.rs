@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Output};
 
 struct Fixture(tempfile::TempDir);
@@ -86,10 +85,6 @@ fn http_to_another_machine_needs_to_be_allowed() {
 #[test]
 fn a_state_directory_below_the_mount_point_is_exit_code_6() {
     let fixture = Fixture::new();
-    if !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: needs /dev/fuse");
-        return;
-    }
     let output = fixture.ncfs(&[
         "mount",
         "--credentials-file",
@@ -105,10 +100,6 @@ fn a_state_directory_below_the_mount_point_is_exit_code_6() {
 #[test]
 fn directories_that_would_lie_in_each_other_are_refused() {
     let fixture = Fixture::new();
-    if !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: needs /dev/fuse");
-        return;
-    }
     let refused = |state: &str, cache: &str, code, words: &str| {
         let directories = ["--state-dir", state, "--cache-dir", cache];
         let mount = ["mount", "--credentials-file", "c.json"];

@@ -1,7 +1,7 @@
 //! Mounts for real, as root and as an ordinary user, with nobody answering behind the descriptor.
 //!
 //! Needs root, `/dev/fuse` (for the tests with an ordinary user as udev makes it, mode 0666) and
-//! `fusermount3`; without them a test says so and passes.
+//! `fusermount3`, as `make test` has them; without them a test fails.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,25 +15,9 @@ use nix::mount::{MntFlags, umount2};
 
 const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-fn can_mount() -> bool {
-    let possible = is_root() && Path::new("/dev/fuse").exists();
-    if !possible {
-        eprintln!("skipped: needs root and /dev/fuse");
-    }
-    possible
-}
-
-fn can_mount_as_nobody() -> bool {
-    let possible = can_mount()
-        && std::fs::metadata("/dev/fuse").unwrap().permissions().mode() & 0o006 == 0o006;
-    if !possible {
-        eprintln!("skipped: needs a /dev/fuse that everybody may open");
-    }
-    possible
+#[track_caller]
+fn require_root() {
+    assert!(nix::unistd::geteuid().is_root(), "these tests need root: run them with make test");
 }
 
 fn options() -> Options {
@@ -84,9 +68,7 @@ fn mounts_at(path: &Path) -> Vec<mountinfo::Entry> {
 
 #[test]
 fn root_mounts_with_the_source_as_given_and_unmounts() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     let mounted = mount(&directory.path(), &options());
     let entry = &mounts_at(&directory.path())[0];
@@ -99,9 +81,7 @@ fn root_mounts_with_the_source_as_given_and_unmounts() {
 
 #[test]
 fn an_ordinary_user_mounts_and_unmounts_through_fusermount3() {
-    if !can_mount_as_nobody() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     as_nobody(|| {
         let mounted = mount(&directory.path(), &options());
@@ -115,9 +95,7 @@ fn an_ordinary_user_mounts_and_unmounts_through_fusermount3() {
 
 #[test]
 fn an_ordinary_user_cannot_mount_on_a_directory_of_somebody_else() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     chown(directory.path(), Some(0), Some(0)).unwrap();
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -129,9 +107,7 @@ fn an_ordinary_user_cannot_mount_on_a_directory_of_somebody_else() {
 
 #[test]
 fn a_mount_in_use_is_detached() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     let mounted = mount(&directory.path(), &options());
     let user = open_without_asking(&directory.path());
@@ -142,9 +118,7 @@ fn a_mount_in_use_is_detached() {
 
 #[test]
 fn a_dead_mount_of_a_predecessor_is_detached_before_the_next() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     leave_dead_mount(&directory.path());
     let error = std::fs::metadata(directory.path()).unwrap_err();
@@ -156,9 +130,7 @@ fn a_dead_mount_of_a_predecessor_is_detached_before_the_next() {
 
 #[test]
 fn an_ordinary_user_gets_rid_of_a_dead_mount_too() {
-    if !can_mount_as_nobody() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     as_nobody(|| {
         leave_dead_mount(&directory.path());
@@ -169,9 +141,7 @@ fn an_ordinary_user_gets_rid_of_a_dead_mount_too() {
 
 #[test]
 fn a_living_mount_is_not_mounted_over() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     let mounted = mount(&directory.path(), &options());
     let answered = answer_once(&mounted);
@@ -187,9 +157,7 @@ fn a_mount_point_that_holds_files_is_refused_unless_allowed() {
     std::fs::write(directory.path().join("file"), "x").unwrap();
     let error = mount_helper::prepare(directory.path(), false).unwrap_err();
     assert!(matches!(error, MountError::NotEmpty(_)), "{error}");
-    if can_mount() {
-        mount_helper::prepare(directory.path(), true).unwrap();
-    }
+    mount_helper::prepare(directory.path(), true).unwrap();
 }
 
 #[test]
@@ -205,9 +173,7 @@ fn a_missing_mount_point_and_a_file_are_told_apart() {
 
 #[test]
 fn a_mount_that_is_dropped_leaves_nothing_mounted() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     drop(mount(&directory.path(), &options()));
     assert_eq!(mounts_at(&directory.path()), []);
@@ -216,9 +182,7 @@ fn a_mount_that_is_dropped_leaves_nothing_mounted() {
 /// The kernel gives the number of a file system that is gone to the next one at once.
 #[test]
 fn a_mount_that_took_the_place_of_ours_is_left_alone() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     let ours = mount(&directory.path(), &options());
     umount2(&directory.path(), MntFlags::empty()).unwrap();
@@ -233,9 +197,7 @@ fn a_mount_that_took_the_place_of_ours_is_left_alone() {
 /// `umount -f` of a mount in use ends the connection and leaves the mount.
 #[test]
 fn a_mount_whose_connection_was_aborted_is_unmounted() {
-    if !can_mount() {
-        return;
-    }
+    require_root();
     let directory = Directory::new();
     let mounted = mount(&directory.path(), &options());
     let user = open_without_asking(&directory.path());
