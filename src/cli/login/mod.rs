@@ -31,9 +31,10 @@ Examples:
   ncfs login https://cloud.example.com
   ncfs mount https://cloud.example.com ~/cloud
 
-The password that is stored is an app password, made for this machine only; your own is not kept.
-Revoke it with ncfs logout, or in the web interface under Settings, Security. A new login replaces
-it, also for what is mounted.
+On a Nextcloud the password that is stored is an app password, made for this machine only; your own
+is not kept. Revoke it with ncfs logout, or in the web interface under Settings, Security. A new
+login replaces it, also for what is mounted. Other servers make none: what you type is stored, in a
+file that only you can read, until ncfs logout.
 ";
 
 /// Log in to a server and remember the account.
@@ -43,7 +44,8 @@ it, also for what is mounted.
 #[derive(Debug, Args)]
 #[command(after_help = LOGIN_EXAMPLES.to_owned() + "\n" + &exit_codes())]
 pub struct LoginArgs {
-    /// Address of the server, as in the browser: https://cloud.example.com
+    /// Address of the server: of a Nextcloud as in the browser, https://cloud.example.com; of another
+    /// that of its WebDAV directory
     #[arg(env = "NCFS_URL")]
     pub url: String,
 
