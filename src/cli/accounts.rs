@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::exit_codes;
 use super::output::{print, to_json};
+use super::target::protect;
 use crate::accounts::{Account, Accounts};
 use crate::control::{self, Client, ControlError, Status};
 use crate::failure::{ExitCode, Failure};
@@ -31,6 +32,7 @@ struct Shown {
 }
 
 pub fn run(args: &AccountsArgs) -> Result<ExitCode, Failure> {
+    protect()?;
     let (accounts, broken) = Accounts::of_user()?.all()?;
     let mounts = Mounts::ask()?;
     let show = |account: &Account| Shown {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::accounts::Mounts;
 use super::args::exit_codes;
 use super::output::print;
-use super::target::{connection, find_account, listed, runtime, usable};
+use super::target::{connection, find_account, listed, protect, runtime, usable};
 use crate::accounts::{Account, Accounts};
 use crate::failure::{ExitCode, Failure};
 use crate::remote::Credential;
@@ -32,6 +32,7 @@ pub struct LogoutArgs {
 }
 
 pub fn run(args: &LogoutArgs) -> Result<ExitCode, Failure> {
+    protect()?;
     let accounts = Accounts::of_user()?;
     let account = choose(&accounts, args.account.as_deref())?;
     let name = &account.name;

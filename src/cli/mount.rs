@@ -9,6 +9,7 @@ use nix::unistd::{getegid, geteuid};
 
 use super::args::MountArgs;
 use super::directories::{Account, Kind, choose};
+use super::target::protect;
 use super::{credentials, inherited, log, predecessor};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
@@ -38,10 +39,7 @@ pub fn run(
         let sentence = "--ready-fd and --credentials-fd name the same descriptor";
         return Err(Failure::new(ExitCode::Usage, sentence));
     }
-    if let Err(error) = supervise::process::harden() {
-        let sentence = format!("the process cannot be protected: {error}");
-        return Err(Failure::new(ExitCode::Other, sentence));
-    }
+    protect()?;
     let mut config = configure(&args, password)?;
     config.source = setting.source;
     config.no_exec = setting.no_exec;

@@ -8,6 +8,7 @@ use crate::accounts::{Account, AccountName, Accounts};
 use crate::failure::{ExitCode, Failure};
 use crate::remote::ConnectConfig;
 use crate::server_url::ServerUrl;
+use crate::supervise;
 use crate::types::RemotePath;
 
 /// A server whose address was typed. One that others on the way could listen to has to be allowed.
@@ -90,6 +91,13 @@ pub fn connection(server: &ServerUrl, ca_file: Option<PathBuf>, allow_http: bool
         allow_http,
         user_agent: format!("ncfs/{} ({host})", env!("CARGO_PKG_VERSION")),
     }
+}
+
+/// Keeps the passwords that this process is about to hold from others.
+pub fn protect() -> Result<(), Failure> {
+    supervise::process::harden().map_err(|error| {
+        Failure::new(ExitCode::Other, format_args!("the process cannot be protected: {error}"))
+    })
 }
 
 /// For a few requests.

@@ -19,12 +19,11 @@ use super::args::exit_codes;
 use super::credentials;
 use super::output::print;
 use super::quantity::{parse_duration, size};
-use super::target::{connection, parse_name, runtime, server_url};
+use super::target::{connection, parse_name, protect, runtime, server_url};
 use crate::accounts::{Account, AccountName, Accounts};
 use crate::failure::{ExitCode, Failure};
 use crate::remote::nextcloud::login::{self, Exchanged, Flow, LIFE};
 use crate::remote::{ConnectConfig, Credential, Quota, Secret, find_account};
-use crate::supervise;
 
 const LOGIN_EXAMPLES: &str = "\
 Examples:
@@ -76,10 +75,7 @@ pub struct LoginArgs {
 }
 
 pub fn run(args: &LoginArgs, password: Option<Secret>) -> Result<ExitCode, Failure> {
-    if let Err(error) = supervise::process::harden() {
-        let sentence = format!("the process cannot be protected: {error}");
-        return Err(Failure::new(ExitCode::Other, sentence));
-    }
+    protect()?;
     let typed = server_url(&args.url, args.allow_http)?;
     let name = args.name.as_deref().map(parse_name).transpose()?;
     let accounts = Accounts::of_user()?;
@@ -145,7 +141,8 @@ async fn keep(
             );
         }
     }
-    print(&introduce(&account, config).await?)?;
+    let introduced = introduce(&account, config).await?;
+    print(&introduced)?;
     Ok(ExitCode::Success)
 }
 
