@@ -23,6 +23,20 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
+/// The smallest cache: a few files that are read at once, and what is read ahead of them, bytes.
+const CACHE_MIN: u64 = 64 * 1024 * 1024;
+
+/// Reads the size of a cache. Gives bytes.
+pub fn parse_cache_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < CACHE_MIN => Err(format!(
+            "what is read has to be kept for a while; name at least {}",
+            size(CACHE_MIN)
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Reads a time: seconds, or with a unit `500ms`, `5s`, `2m`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time as 500ms, 5s, 2m or 1h".to_owned();
@@ -94,6 +108,15 @@ pub fn files(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_that_can_keep_nothing_is_refused() {
+        assert_eq!(parse_cache_size("64M"), Ok(64 << 20));
+        for small in ["0", "63M"] {
+            let sentence = parse_cache_size(small).unwrap_err();
+            assert!(sentence.contains("at least 64.0 MiB"), "{sentence}");
+        }
+    }
 
     #[test]
     fn sizes_are_powers_of_1024_however_they_are_written() {

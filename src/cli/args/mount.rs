@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 
 use super::exit_codes;
-use crate::cli::quantity::{parse_duration, parse_octal, parse_size};
+use crate::cli::quantity::{parse_cache_size, parse_duration, parse_octal};
 use crate::config::{LogFormat, LogLevel, MetricsAddress};
 use crate::remote::Vendor;
 
@@ -157,13 +157,13 @@ pub struct MountArgs {
     #[arg(long, value_name = "DIR", env = "NCFS_CACHE_DIR", help_heading = "Storage")]
     pub cache_dir: Option<PathBuf>,
 
-    /// What these copies may take up, as 512M, 10G or 1T
+    /// What these copies may take up, as 512M, 10G or 1T; at least 64M
     #[arg(
         long,
         value_name = "SIZE",
         env = "NCFS_CACHE_SIZE",
         default_value = "10G",
-        value_parser = parse_size,
+        value_parser = parse_cache_size,
         help_heading = "Storage"
     )]
     pub cache_size: u64,
