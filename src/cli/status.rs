@@ -14,6 +14,9 @@ use crate::failure::{ExitCode, Failure};
 /// More problems than this are counted only; `ncfs problems` lists all.
 const SHOWN_PROBLEMS: usize = 3;
 
+/// Where a sentence of a block is broken, characters.
+const WIDTH: usize = 80;
+
 /// Show how mounts stand: server, unsent changes, problems, cache, quota.
 #[derive(Debug, Args)]
 #[command(after_help = exit_codes())]
@@ -81,7 +84,7 @@ fn describe(status: &Status) -> String {
         line("checked", format!("{} ago", time(age)));
     }
     for sentence in &status.not_supported {
-        line("limit", sentence.clone());
+        line("limit", folded(sentence));
     }
     if !status.problems.is_empty() {
         line("problems", format!("{}; what to do: ncfs problems", status.problems.len()));
@@ -125,6 +128,23 @@ fn unsent(status: &Status) -> String {
     text
 }
 
+/// A long sentence over several lines, below each other.
+fn folded(sentence: &str) -> String {
+    let mut text = String::new();
+    let mut left = WIDTH;
+    for word in sentence.split(' ') {
+        let length = word.chars().count() + 1;
+        if length > left && !text.is_empty() {
+            text.push_str("\n           ");
+            left = WIDTH;
+        }
+        left = left.saturating_sub(length);
+        text.push(' ');
+        text.push_str(word);
+    }
+    text.split_off(text.len().min(1))
+}
+
 fn of_limit(used: u64, limit: Option<u64>) -> String {
     match limit {
         Some(limit) => format!("{} of {}", size(used), size(limit)),
@@ -151,7 +171,11 @@ mod tests {
             oldest_pending_s: Some(280),
             cache_bytes: 1 << 30,
             cache_limit: Some(10 << 30),
-            not_supported: vec!["modification times cannot be set".to_owned()],
+            not_supported: vec![
+                "modification times cannot be set: other machines see the time of the upload, and \
+                 not that of the file"
+                    .to_owned(),
+            ],
             quota_used: Some(5 << 30),
             problems: vec![Problem {
                 path: "a.txt".to_owned(),
@@ -167,7 +191,8 @@ mod tests {
   unsent    1 file, 2.0 KiB, the oldest for 4 min
   cache     1.0 GiB of 10.0 GiB
   quota     5.0 GiB used
-  limit     modification times cannot be set
+  limit     modification times cannot be set: other machines see the time of the upload,
+            and not that of the file
   problems  1; what to do: ncfs problems
     a.txt: too big for the quota";
         assert_eq!(describe(&status), expected);
