@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::exit_codes;
 use super::output::{print, to_json};
+use super::progress::Waiting;
 use super::target::protect;
 use crate::accounts::{Account, Accounts};
 use crate::control::{self, Client, ControlError, Status};
@@ -75,7 +76,10 @@ impl Mounts {
     pub fn ask() -> Result<Self, Failure> {
         let mut mounts = Self { statuses: Vec::new(), silent: Vec::new() };
         for record in control::list()? {
-            match Client::connect(&record).and_then(|mut client| client.status()) {
+            let waiting = Waiting::for_daemon();
+            let asked = Client::connect(&record).and_then(|mut client| client.status());
+            drop(waiting);
+            match asked {
                 Ok(status) => mounts.statuses.push(status),
                 // It has ended meanwhile.
                 Err(ControlError::Gone(_)) => {}

@@ -8,6 +8,7 @@ use clap::Args;
 use super::args::exit_codes;
 use super::locate::{locate, locate_all};
 use super::output::{print, to_json};
+use super::progress::Waiting;
 use super::quantity::size;
 use crate::control::{Client, Explanation, Subject};
 use crate::failure::{ExitCode, Failure};
@@ -50,7 +51,9 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
             (record, Subject::Ino(Ino(ino.unwrap_or_default())))
         }
     };
+    let waiting = Waiting::for_daemon();
     let explanation = Client::connect(&record)?.explain(&subject)?;
+    drop(waiting);
     print(&if args.json { to_json(&explanation)? } else { describe(&explanation) })?;
     Ok(ExitCode::Success)
 }

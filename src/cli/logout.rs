@@ -5,6 +5,7 @@ use clap::Args;
 use super::accounts::Mounts;
 use super::args::exit_codes;
 use super::output::print;
+use super::progress::Waiting;
 use super::target::{connection, find_account, listed, protect, runtime, usable};
 use crate::accounts::{Account, Accounts};
 use crate::failure::{ExitCode, Failure};
@@ -72,6 +73,7 @@ fn end_password(account: &Account, force: bool) -> Result<String, Failure> {
         login_name: account.login_name.clone(),
         app_password: account.app_password.clone(),
     };
+    let _waiting = Waiting::for_server(&account.server);
     let config = connection(&account.server, account.ca_file.clone(), account.allow_http);
     match runtime()?.block_on(revoke(&config, credential)) {
         Ok(Revoked::Now) => Ok("its app password is revoked".to_owned()),

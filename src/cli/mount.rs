@@ -9,6 +9,7 @@ use nix::unistd::{getegid, geteuid};
 
 use super::args::MountArgs;
 use super::directories::{Account, Kind, choose};
+use super::progress::Waiting;
 use super::target::protect;
 use super::{credentials, inherited, log, predecessor};
 use crate::config::ServeConfig;
@@ -52,7 +53,9 @@ pub fn run(
         log::start(&config);
         return supervise::run(&config, &mut ready);
     }
+    let waiting = Waiting::for_server(&config.server);
     supervise::launch(&config)?;
+    drop(waiting);
     ready.ready();
     Ok(ExitCode::Success)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::exit_codes;
 use super::locate::locate_all;
 use super::output::{print, to_json};
+use super::progress::Waiting;
 use super::quantity::time;
 use crate::control::{Client, Problem, ProblemKind, Problems};
 use crate::failure::{ExitCode, Failure};
@@ -29,7 +30,10 @@ pub fn run(args: &ProblemsArgs) -> Result<ExitCode, Failure> {
     let mut all = Vec::new();
     let mut code = ExitCode::Success;
     for (record, _) in locate_all(args.mountpoint.as_deref())? {
-        match Client::connect(&record).and_then(|mut client| client.problems()) {
+        let waiting = Waiting::for_daemon();
+        let asked = Client::connect(&record).and_then(|mut client| client.problems());
+        drop(waiting);
+        match asked {
             Ok(problems) => all.push(problems),
             Err(error) if args.mountpoint.is_some() => return Err(error.into()),
             // One that hangs must not hide the others.

@@ -1,11 +1,14 @@
-//! How far a flush is: a bar on a terminal, a line now and then elsewhere.
+//! How far a flush is: a bar on a terminal, a line now and then elsewhere. And what is waited for.
 
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::quantity::{files, size};
 use crate::control::Progress;
+use crate::server_url::ServerUrl;
 
 /// Without a terminal, one line in this time.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -60,8 +63,36 @@ impl Drop for Display {
     }
 }
 
+/// How long nothing is said.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Something that a person waits for: it is named on a terminal if it lasts, until this is dropped.
+pub struct Waiting(#[expect(dead_code, reason = "its drop tells the thread")] Option<Sender<()>>);
+
+impl Waiting {
+    pub fn for_server(server: &ServerUrl) -> Self {
+        Self::new(format!("waiting for {}; Ctrl-C stops it", server.host()))
+    }
+
+    pub fn for_daemon() -> Self {
+        Self::new("waiting for the daemon; Ctrl-C stops it".to_owned())
+    }
+
+    fn new(text: String) -> Self {
+        if !console_is_terminal() {
+            return Self(None);
+        }
+        let (end, ended) = channel::<()>();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("ncfs: {text}");
+            }
+        });
+        Self(Some(end))
+    }
+}
+
 fn console_is_terminal() -> bool {
-    use std::io::IsTerminal;
     std::io::stderr().is_terminal()
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::args::exit_codes;
 use super::locate::locate_any;
 use super::output::print;
+use super::progress::Waiting;
 use super::quantity::{self, parse_duration};
 use crate::control::{Client, RefreshOutcome};
 use crate::failure::{ExitCode, Failure};
@@ -35,7 +36,9 @@ pub struct RefreshArgs {
 
 pub fn run(args: &RefreshArgs) -> Result<ExitCode, Failure> {
     for (record, path) in locate_any(args.path.as_deref())? {
+        let waiting = Waiting::for_daemon();
         let outcome = Client::connect(&record)?.refresh(&path, args.timeout)?;
+        drop(waiting);
         let mountpoint = record.mountpoint.display();
         if let Some(failed) = &outcome.failed {
             let sentence = format!(

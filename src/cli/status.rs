@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::args::exit_codes;
 use super::output::{print, to_json};
+use super::progress::Waiting;
 use super::quantity::{files, size, time};
 use super::{not_mounted, resolve_mount};
 use crate::control::{self, Client, Record, State, Status};
@@ -62,6 +63,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 fn ask(record: &Record) -> Result<Status, Failure> {
+    let _waiting = Waiting::for_daemon();
     Ok(Client::connect(record)?.status()?)
 }
 

@@ -22,7 +22,7 @@ pub enum ControlError {
     #[error("the daemon of {} has ended", .0.display())]
     Gone(PathBuf),
     /// The daemon took the request and gives no sign of life.
-    #[error("the daemon does not answer")]
+    #[error("the daemon does not answer; try again later, or end the mount with ncfs unmount")]
     Silent,
     /// The connection broke before the answer was complete.
     #[error("the daemon ended before it answered")]

@@ -18,6 +18,7 @@ use self::waiting::wait_for_grant;
 use super::args::exit_codes;
 use super::credentials;
 use super::output::print;
+use super::progress::Waiting;
 use super::quantity::{parse_duration, size};
 use super::target::{connection, parse_name, protect, runtime, server_url};
 use crate::accounts::{Account, AccountName, Accounts};
@@ -92,6 +93,7 @@ pub fn run(args: &LoginArgs, password: Option<Secret>) -> Result<ExitCode, Failu
                 None => password::ask(&format!("Password of {user} at {}: ", typed.host()))?,
             };
             let typed = Credential { login_name: user.clone(), app_password: password };
+            let _waiting = Waiting::for_server(&config.server);
             runtime()?.block_on(login::exchange(&config, typed))?
         }
         None => runtime()?.block_on(in_the_browser(args, &config))?,
@@ -101,7 +103,9 @@ pub fn run(args: &LoginArgs, password: Option<Secret>) -> Result<ExitCode, Failu
 
 /// The way through the browser.
 async fn in_the_browser(args: &LoginArgs, config: &ConnectConfig) -> Result<Exchanged, Failure> {
+    let waiting = Waiting::for_server(&config.server);
     let flow = Flow::start(config).await?;
+    drop(waiting);
     let is_opening = !args.no_browser && browser::open(flow.link());
     let hint = if is_opening { "A browser should open; if none does, open" } else { "Open" };
     eprintln!("{hint} this link, log in and grant access:\n\n  {}\n", flow.link());
@@ -118,6 +122,7 @@ async fn keep(
 ) -> Result<ExitCode, Failure> {
     let Exchanged { server, credential, is_fresh } = obtained;
     let config = ConnectConfig { server, ..config };
+    let waiting = Waiting::for_server(&config.server);
     let stored = store(accounts, name, &credential, is_fresh, &config);
     let (account, former) = match stored {
         Ok(stored) => stored,
@@ -142,6 +147,7 @@ async fn keep(
         }
     }
     let introduced = introduce(&account, config).await?;
+    drop(waiting);
     print(&introduced)?;
     Ok(ExitCode::Success)
 }

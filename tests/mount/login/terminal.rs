@@ -5,9 +5,13 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use ncfs::supervise::process::Killed;
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testcloud::Fault;
 
 use super::{files, password};
 use crate::harness::{Fixture, USER, as_an_ordinary_user};
@@ -100,5 +104,27 @@ fn ctrl_c_at_a_question_or_a_countdown_stores_nothing() {
             assert!(terminal.shown.contains("stopped, nothing was stored"), "{}", terminal.shown);
         }
         assert!(files(&fixture).is_empty());
+    });
+}
+
+#[test]
+fn a_command_that_takes_long_says_for_what_it_waits() {
+    as_an_ordinary_user(|| {
+        let fixture = Fixture::new();
+        let url = fixture.cloud().url();
+        let stopped = fixture.mount();
+        let [daemon, _] = stopped.processes().map(Pid::from_raw);
+        kill(daemon, Signal::SIGSTOP).unwrap();
+        let mut status = Terminal::start(&fixture, &["status", "mnt"]);
+        status.read_until("waiting for the daemon");
+        kill(daemon, Signal::SIGCONT).unwrap();
+        assert_eq!(status.end(), Some(0), "{}", status.shown);
+
+        fixture
+            .cloud()
+            .fault(Fault::on("GET", "/status.php$").delay(Duration::from_secs(600)))
+            .unwrap();
+        let mut login = Terminal::start(&fixture, &["login", &url]);
+        login.read_until("waiting for 127.");
     });
 }
