@@ -4,15 +4,16 @@
 //! needs, so that a running mount follows it when a new login replaces the password.
 //!
 //! Guarantees: directory 0700, files 0600; a file is replaced as a whole and is on the disk before
-//! [`Accounts::store`] returns; a crash leaves the old one, or a hidden draft that nobody reads. A
-//! file that others can read is not used.
+//! [`Accounts::store`] returns; a crash leaves the old one, or a hidden draft that nobody reads and
+//! that the next login or logout removes. A file that others can read is not used.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
 /// Longest name of an account, bytes as encoded: with `.json` it fits every file system.
 const NAME_MAX: usize = 240;
 const EXTENSION: &str = "json";
+/// How the name of a file begins that is being written.
+const DRAFT: &str = ".new-";
+/// Longer than that nobody writes a file.
+const DRAFT_LIFE: Duration = Duration::from_secs(60);
 
 /// How a person calls an account: `alice@cloud.example.com`, unless they chose another name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,9 +160,10 @@ impl Accounts {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
             // It may have been made before, by a hand with another mask.
             std::fs::set_permissions(&self.0, PermissionsExt::from_mode(0o700))?;
+            self.remove_drafts();
             let text = Zeroizing::new(serde_json::to_vec_pretty(&stored)?);
             // Made with mode 0600.
-            let mut draft = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.0)?;
+            let mut draft = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.0)?;
             draft.write_all(&text)?;
             draft.as_file().sync_all()?;
             draft.persist(self.path(&account.name))?;
@@ -166,8 +172,22 @@ impl Accounts {
         written().map_err(|cause| self.failed(cause))
     }
 
+    /// Removes what a crash has left of a file that was being written: a password is in it. One that
+    /// cannot be removed is left to the next time.
+    fn remove_drafts(&self) {
+        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let is_draft = entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes());
+            // Another login may be writing its own just now.
+            let is_left = || entry.metadata().is_ok_and(|metadata| age(&metadata) > DRAFT_LIFE);
+            if is_draft && is_left() {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Removes an account; nothing if there is none.
     pub fn forget(&self, name: &AccountName) -> Result<(), AccountsError> {
+        self.remove_drafts();
         match std::fs::remove_file(self.path(name)) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 Err(AccountsError::Io { path: self.path(name), cause })
@@ -186,6 +206,10 @@ impl Account {
     pub fn is(&self, server: &ServerUrl, login_name: &str) -> bool {
         self.server == *server && self.login_name == login_name
     }
+}
+
+fn age(metadata: &Metadata) -> Duration {
+    metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
 
 fn read(path: &Path, name: &AccountName) -> Result<Account, AccountsError> {
@@ -308,6 +332,21 @@ mod tests {
         assert_eq!(file.current().app_password.expose(), "first");
         accounts.store(&account("work", "second")).unwrap();
         assert_eq!(file.current().app_password.expose(), "second");
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_login_is_removed_and_what_another_writes_is_not() {
+        let (_holder, accounts) = accounts();
+        let account = account("work", "secret");
+        accounts.store(&account).unwrap();
+        let (old, young) = (accounts.0.join(".new-old"), accounts.0.join(".new-young"));
+        for path in [&old, &young] {
+            std::fs::write(path, "hunter2").unwrap();
+        }
+        let hour = std::time::SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&old).unwrap().set_modified(hour).unwrap();
+        accounts.forget(&account.name).unwrap();
+        assert!(!old.exists() && young.exists());
     }
 
     #[test]
