@@ -134,22 +134,39 @@ async fn keep(
             return Err(failure);
         }
     };
-    if let Some(former) = former.filter(|former| former.is_ours)
-        && former.app_password != account.app_password
-    {
-        let credential =
-            Credential { login_name: former.login_name, app_password: former.app_password };
-        if let Err(error) = login::revoke(&config, credential).await {
-            eprintln!(
-                "ncfs: the former app password could not be revoked ({error}); remove it in the web \
-                 interface under Settings, Security"
-            );
+    let finished = async {
+        if let Some(former) = former {
+            end_former(former, &account, &config).await;
         }
-    }
-    let introduced = introduce(&account, config).await?;
+        introduce(&account, config).await
+    };
+    let introduced = tokio::select! {
+        introduced = finished => introduced?,
+        _ = tokio::signal::ctrl_c() => {
+            let sentence = format!(
+                "stopped; you are logged in, and the account is stored as {}", account.name
+            );
+            return Err(Failure::new(ExitCode::Other, sentence));
+        }
+    };
     drop(waiting);
     print(&introduced)?;
     Ok(ExitCode::Success)
+}
+
+/// Revokes the password that was stored before, if it was made for us and is another one.
+async fn end_former(former: Account, account: &Account, config: &ConnectConfig) {
+    if !former.is_ours || former.app_password == account.app_password {
+        return;
+    }
+    let credential =
+        Credential { login_name: former.login_name, app_password: former.app_password };
+    if let Err(error) = login::revoke(config, credential).await {
+        eprintln!(
+            "ncfs: the former app password could not be revoked ({error}); remove it in the web \
+             interface under Settings, Security"
+        );
+    }
 }
 
 /// Stores the account under its name. Gives also what was stored there before.

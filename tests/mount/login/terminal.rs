@@ -108,6 +108,25 @@ fn ctrl_c_at_a_question_or_a_countdown_stores_nothing() {
 }
 
 #[test]
+fn ctrl_c_after_the_grant_leaves_an_account_that_is_logged_in() {
+    as_an_ordinary_user(|| {
+        let fixture = Fixture::new();
+        let url = fixture.cloud().url();
+        let mut terminal = Terminal::start(&fixture, &["login", &url]);
+        terminal.read_until("Waiting for you");
+        let slow = Fault::on("GET", "/cloud/user").delay(Duration::from_secs(600));
+        fixture.cloud().fault(slow).unwrap();
+        let link = terminal.shown.split_whitespace().find(|word| word.starts_with("http"));
+        assert!(fixture.cloud().grant_login(link.unwrap(), USER, USER));
+        terminal.read_until("waiting for 127.");
+        terminal.type_in(b"\x03");
+        assert_eq!(terminal.end(), Some(1), "{}", terminal.shown);
+        assert!(terminal.shown.contains("you are logged in, and the account is stored as alice@"));
+        assert_eq!(files(&fixture).len(), 1);
+    });
+}
+
+#[test]
 fn a_command_that_takes_long_says_for_what_it_waits() {
     as_an_ordinary_user(|| {
         let fixture = Fixture::new();
