@@ -28,6 +28,7 @@ mod quantity;
 mod reference;
 mod refresh;
 mod rescue;
+mod resolve;
 mod retry;
 mod serve;
 mod status;
@@ -72,6 +73,7 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Status(args) => status::run(&args)?.into(),
         Command::Problems(args) => problems::run(&args)?.into(),
         Command::Explain(args) => explain::run(&args)?.into(),
+        Command::Resolve(args) => resolve::run(&args)?.into(),
         Command::Retry(args) => retry::run(&args)?.into(),
         Command::Refresh(args) => refresh::run(&args)?.into(),
         Command::Rescue(args) => rescue::run(&args)?.into(),

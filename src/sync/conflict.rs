@@ -71,12 +71,7 @@ fn conflicts_dir(tx: &mut Tx<'_>, git: &Node, now: Time) -> Result<Ino, TreeErro
 
 fn copy_name(name: &Name, now: Time, number: u32, max_bytes: usize) -> Name {
     let text = String::from_utf8_lossy(name.as_bytes()).into_owned();
-    // A leading dot does not begin an extension.
-    let dot = text.rfind('.').filter(|at| *at > 0);
-    let (stem, extension) = match dot {
-        Some(dot) if text.len() - dot <= 32 => text.split_at(dot),
-        _ => (text.as_str(), ""),
-    };
+    let (stem, extension) = parts(&text);
     let stamp = httpdate::fmt_http_date(
         std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.secs().max(0) as u64),
     );
@@ -88,6 +83,21 @@ fn copy_name(name: &Name, now: Time, number: u32, max_bytes: usize) -> Name {
     while stem.len() + mark.len() + extension.len() > max_bytes && stem.pop().is_some() {}
     // Valid by construction; the name itself is the fallback of the type.
     Name::new(format!("{stem}{mark}{extension}").into_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// What stands before and behind a mark in a name.
+fn parts(name: &str) -> (&str, &str) {
+    // A leading dot does not begin an extension.
+    match name.rfind('.').filter(|at| *at > 0 && name.len() - at <= 32) {
+        Some(dot) => name.split_at(dot),
+        None => (name, ""),
+    }
+}
+
+/// A name beside `original` for a copy that is kept as a file of its own: `STEM (2).EXT`.
+pub fn numbered(original: &Name, number: u32) -> Option<Name> {
+    let (stem, extension) = parts(original.as_str()?);
+    Name::new(format!("{stem} ({number}){extension}").into_bytes()).ok()
 }
 
 /// The name that a conflict copy yielded, by the copy's own; `None` for a name that is none. Of a
@@ -151,6 +161,15 @@ mod tests {
         }
         for name in ["a.txt", "a (conflicted copy).txt", "a (conflicted copy of mine 2).txt"] {
             assert_eq!(original(name), None);
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_kept_is_none_any_more() {
+        for (name, kept) in [("a.ipynb", "a (2).ipynb"), (".bashrc", ".bashrc (2)")] {
+            let kept_as = numbered(&Name::new(name.as_bytes()).unwrap(), 2).unwrap();
+            assert_eq!(kept_as.to_string(), kept);
+            assert_eq!(original_name(&kept_as), None);
         }
     }
 

@@ -27,6 +27,7 @@ mod settle;
 #[cfg(test)]
 mod simulation;
 
+pub use conflict::{numbered, original_name};
 pub use engine::{Engine, FlushOutcome, Rooms};
 pub use events::Event;
 pub use explain::Explanation;

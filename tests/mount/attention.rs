@@ -15,6 +15,7 @@ use crate::harness::{Fixture, as_root, eventually, for_both};
 for_both!(
     a_file_that_the_server_refuses_is_told_explained_and_sent_by_a_retry,
     a_conflict_is_told_until_one_of_the_two_is_gone,
+    a_conflict_is_settled_by_saying_what_to_keep,
     a_refused_password_is_tried_again_by_a_retry,
     a_refresh_tells_what_changed_and_fails_while_the_server_is_away,
     a_removed_file_is_explained_until_the_server_knows,
@@ -108,6 +109,48 @@ fn a_conflict_is_told_until_one_of_the_two_is_gone() {
     assert_eq!(fs::read(mount.path(&conflict.path)).unwrap(), b"mine");
     fs::rename(mount.path(&conflict.path), mount.path("note.txt")).unwrap();
     assert_eq!(fixture.problems(0), []);
+}
+
+fn a_conflict_is_settled_by_saying_what_to_keep() {
+    let fixture = Fixture::new();
+    let mount = fixture.mount();
+    let copy = |second: u32| format!("note (conflicted copy 2026-11-22 06000{second}).txt");
+    let begin = || {
+        fs::write(mount.path("note.txt"), "theirs").unwrap();
+        fs::write(mount.path(&copy(1)), "mine").unwrap();
+        assert_eq!(fixture.problems(13).len(), 1);
+    };
+    let resolve = |name: &str, keep: &str| {
+        let told = fixture.said(&["resolve", &format!("mnt/{name}"), keep]);
+        assert_eq!(told.0, Some(0), "{}", told.1);
+        assert_eq!(fixture.problems(0), []);
+        told.1
+    };
+    begin();
+    resolve("note.txt", "--keep-mine");
+    assert_eq!(fs::read(mount.path("note.txt")).unwrap(), b"mine");
+    begin();
+    resolve(&copy(1), "--keep-theirs");
+    assert_eq!(fs::read(mount.path("note.txt")).unwrap(), b"theirs");
+    begin();
+    fs::write(mount.path("note (2).txt"), "a file of its own").unwrap();
+    let told = resolve(&copy(1), "--keep-both");
+    assert!(told.contains("is now note (3).txt"), "{told}");
+    assert_eq!(fs::read(mount.path("note (3).txt")).unwrap(), b"mine");
+    assert_eq!(fs::read(mount.path("note (2).txt")).unwrap(), b"a file of its own");
+
+    // What is not clear is refused, and nothing changes.
+    begin();
+    fs::write(mount.path(&copy(2)), "mine, too").unwrap();
+    let refused = |name: &str, words: &str| {
+        let (code, text) = fixture.said(&["resolve", &format!("mnt/{name}"), "--keep-mine"]);
+        assert!(code == Some(2) && text.contains(words), "{code:?} {text}");
+    };
+    refused("note.txt", "several copies");
+    refused("note (2).txt", "no conflict copy");
+    assert_eq!(fixture.problems(13).len(), 2);
+    let (code, text) = fixture.said(&["resolve", "mnt/note.txt"]);
+    assert!(code == Some(2) && text.contains("--keep-both"), "{code:?} {text}");
 }
 
 fn a_refused_password_is_tried_again_by_a_retry() {

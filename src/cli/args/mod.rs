@@ -16,6 +16,7 @@ use super::problems::ProblemsArgs;
 use super::reference::ReferenceArgs;
 use super::refresh::RefreshArgs;
 use super::rescue::RescueArgs;
+use super::resolve::ResolveArgs;
 use super::retry::RetryArgs;
 use super::serve::{ServeArgs, SuperviseArgs};
 use super::status::StatusArgs;
@@ -46,6 +47,7 @@ pub enum Command {
     Status(StatusArgs),
     Problems(ProblemsArgs),
     Explain(ExplainArgs),
+    Resolve(ResolveArgs),
     Retry(RetryArgs),
     Refresh(RefreshArgs),
     Rescue(RescueArgs),

@@ -92,8 +92,9 @@ pub fn conflict(conflict: ConflictCopy) -> Problem {
         kind: ProblemKind::Conflict,
         path: relative(&conflict.copy),
         reason,
-        what_to_do: "compare the two, keep what you want under the name without the brackets, and \
-                     delete or rename the other"
+        what_to_do: "compare the two, then ncfs resolve PATH with --keep-mine (this one), \
+                     --keep-theirs (the server's, under the file's name) or --keep-both; or rename or \
+                     delete one by hand"
             .into(),
     }
 }
