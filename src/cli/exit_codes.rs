@@ -83,6 +83,7 @@ impl From<ConnectError> for Failure {
         let code = match &error {
             ConnectError::PlainHttp { .. } | ConnectError::CaFile(_) => ExitCode::Usage,
             ConnectError::Certificate { .. }
+            | ConnectError::AuthorityAsServer { .. }
             | ConnectError::Tls { .. }
             | ConnectError::UnknownHost { .. }
             | ConnectError::Unreachable { .. } => ExitCode::Unreachable,

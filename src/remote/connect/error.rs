@@ -24,6 +24,12 @@ pub enum ConnectError {
          give that one's certificate with --ca-file"
     )]
     Certificate { host: String, why: String },
+    #[error(
+        "the certificate of {host} is that of an authority (CA:TRUE), by which no server can be known; \
+         its owner has to make another, as with openssl req -x509 ... -addext \
+         basicConstraints=critical,CA:FALSE, which can then be given with --ca-file"
+    )]
+    AuthorityAsServer { host: String },
     #[error("no encrypted connection to {host} ({why}); check that its port speaks https")]
     Tls { host: String, why: String },
     #[error("no host is known as {host}; check the spelling and the network")]
@@ -92,7 +98,9 @@ impl ConnectError {
             error => return Self::Server(error),
         };
         let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
-        if says(&["invalid peer certificate", "certificate not valid", "self-signed"]) {
+        if says(&["CaUsedAsEndEntity"]) {
+            Self::AuthorityAsServer { host }
+        } else if says(&["invalid peer certificate", "certificate not valid", "self-signed"]) {
             Self::Certificate { host, why }
         } else if says(&["dns error", "failed to lookup"]) {
             Self::UnknownHost { host }
@@ -115,5 +123,24 @@ impl ConnectError {
             RemoteError::Offline(why) => Self::Unreachable { host: server.host(), why },
             error => Self::Server(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_no_option_makes_good_is_told_from_one_that_is_not_trusted() {
+        let server = "https://cloud.example.com".parse().unwrap();
+        let told = |why: &str| {
+            let why = format!("invalid peer certificate: {why}");
+            ConnectError::unreachable(&server, RemoteError::Offline(why)).to_string()
+        };
+        let unknown = told("UnknownIssuer");
+        assert!(unknown.contains("give that one's certificate with --ca-file"), "{unknown}");
+        // As `openssl req -x509` makes them, given with --ca-file or not.
+        let authority = told("Other(OtherError(CaUsedAsEndEntity))");
+        assert!(authority.contains("make another"), "{authority}");
     }
 }
