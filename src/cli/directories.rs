@@ -15,13 +15,17 @@ pub struct Account<'a> {
     pub server: &'a ServerUrl,
     pub login_name: &'a str,
     pub remote_dir: &'a RemotePath,
+    /// It was said to be plain WebDAV: what else looks like a page of a Nextcloud is the address, too.
+    pub is_plain: bool,
 }
 
 impl Account<'_> {
     /// A name for a directory: readable first, then enough of a hash that two accounts never share
     /// one. `cloud.example.com-alice-Photos-1f2e3d4c5b`.
     fn slug(self) -> String {
-        let whole = format!("{}\0{}\0{}", self.server, self.login_name, self.remote_dir);
+        let address = if self.is_plain { self.server.as_typed() } else { self.server.as_url() };
+        let address = address.as_str().trim_end_matches('/');
+        let whole = format!("{address}\0{}\0{}", self.login_name, self.remote_dir);
         let hash: String =
             Sha1::digest(whole).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
         let readable = format!("{}-{}{}", self.server.host(), self.login_name, self.remote_dir);
@@ -187,13 +191,34 @@ mod tests {
         "https://cloud.example.com:8443/nc".parse().unwrap()
     }
 
+    fn account<'a>(
+        server: &'a ServerUrl,
+        login_name: &'a str,
+        remote_dir: &'a RemotePath,
+    ) -> Account<'a> {
+        Account { server, login_name, remote_dir, is_plain: false }
+    }
+
+    #[test]
+    fn two_directories_of_one_host_are_two_accounts_where_it_is_plain_webdav() {
+        let root = RemotePath::root();
+        let slug = |address: &str, is_plain| {
+            let server = address.parse().unwrap();
+            Account { is_plain, ..account(&server, "alice", &root) }.slug()
+        };
+        let (one, other) = ("https://h.org/remote.php/webdav", "https://h.org/remote.php/dav");
+        assert_ne!(slug(one, true), slug(other, true));
+        // Of a Nextcloud both are pages.
+        assert_eq!(slug(one, false), slug(other, false));
+        assert_eq!(slug(one, false), slug("https://h.org", true));
+    }
+
     #[test]
     fn two_accounts_never_share_a_directory_and_a_name_cannot_leave_it() {
         let server = server();
         let root = RemotePath::root();
         let photos = RemotePath(vec![Name::new(&b"Photos"[..]).unwrap()]);
-        let slug =
-            |login_name, remote_dir| Account { server: &server, login_name, remote_dir }.slug();
+        let slug = |login_name, remote_dir| account(&server, login_name, remote_dir).slug();
         assert!(slug("alice", &photos).starts_with("cloud.example.com-8443-alice-Photos-"));
         assert_ne!(slug("alice", &root), slug("alice", &photos));
         assert_ne!(slug("a/b", &root), slug("a-b", &root));
@@ -212,7 +237,7 @@ mod tests {
         std::os::unix::fs::symlink(&mountpoint, base.join("link")).unwrap();
         let server = server();
         let remote_dir = RemotePath::root();
-        let account = Account { server: &server, login_name: "alice", remote_dir: &remote_dir };
+        let account = account(&server, "alice", &remote_dir);
         let chosen = |path: &str| choose(Some(&base.join(path)), Kind::State, account, &mountpoint);
         for below in ["m", "m/state", "link/new/state"] {
             let failure = chosen(below).unwrap_err();
@@ -227,7 +252,7 @@ mod tests {
         let holder = tempfile::tempdir().unwrap();
         let base = holder.path().canonicalize().unwrap();
         let (server, remote_dir) = (server(), RemotePath::root());
-        let account = Account { server: &server, login_name: "alice", remote_dir: &remote_dir };
+        let account = account(&server, "alice", &remote_dir);
         let chosen = |kind| choose(Some(&base.join("d")), kind, account, Path::new("/m"));
         let add = |name: &str| std::fs::create_dir(base.join("d").join(name)).unwrap();
         add("");

@@ -14,7 +14,7 @@ use super::target::protect;
 use super::{credentials, inherited, log, predecessor};
 use crate::config::ServeConfig;
 use crate::failure::{ExitCode, Failure};
-use crate::remote::Secret;
+use crate::remote::{Secret, Vendor};
 use crate::supervise::{self, Launcher, notify};
 use crate::types::{Name, RemotePath};
 
@@ -70,7 +70,9 @@ fn configure(args: &MountArgs, password: Option<Secret>) -> Result<ServeConfig, 
     let login_name = source.login_name;
     let mountpoint = mount_helper::prepare(&args.mountpoint, args.allow_non_empty)?;
 
-    let account = Account { server: &server, login_name: &login_name, remote_dir: &remote_dir };
+    let is_plain = args.vendor == Some(Vendor::Webdav);
+    let account =
+        Account { server: &server, login_name: &login_name, remote_dir: &remote_dir, is_plain };
     let directory =
         |named: Option<&std::path::Path>, kind| choose(named, kind, account, &mountpoint);
     let state_dir = directory(args.state_dir.as_deref(), Kind::State)?;
