@@ -52,6 +52,27 @@ pub struct Rooms {
     pub events: mpsc::UnboundedSender<Event>,
 }
 
+/// What push and pull stand on and have in common.
+#[derive(Clone)]
+pub struct Shared {
+    pub tree: Arc<Tree>,
+    pub remote: Arc<dyn Remote>,
+    pub contents: Arc<dyn Contents>,
+    pub clock: Arc<dyn Clock>,
+    pub events: mpsc::UnboundedSender<Event>,
+    pub health: Health,
+    pub overlap: Overlap,
+    /// Asks pull to look at the server soon: for push, and for `ncfs refresh`.
+    pub look: Arc<Notify>,
+}
+
+impl Shared {
+    /// Tells the rooms above. Nobody listens when the mount is being taken down.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
 impl Engine {
     /// An engine that does nothing yet.
     pub fn new(rooms: Rooms) -> Engine {
@@ -64,26 +85,18 @@ impl Engine {
         if !remote.capabilities().sets_mtime {
             tree.keep_mtimes_here();
         }
-        let pusher = Arc::new(Pusher::new(
-            Arc::clone(&tree),
-            Arc::clone(&remote),
-            Arc::clone(&contents),
-            Arc::clone(&clock),
-            health.clone(),
-            overlap.clone(),
-            events.clone(),
-            Arc::clone(&look),
-        ));
-        let puller = Arc::new(Puller::new(
-            Arc::clone(&tree),
+        let shared = Shared {
+            tree: Arc::clone(&tree),
             remote,
             contents,
             clock,
-            health.clone(),
-            overlap.clone(),
             events,
-            Arc::clone(&look),
-        ));
+            health: health.clone(),
+            overlap: overlap.clone(),
+            look: Arc::clone(&look),
+        };
+        let pusher = Arc::new(Pusher::new(shared.clone()));
+        let puller = Arc::new(Puller::new(shared));
         let (scheduler, hurry) = Scheduler::new(pusher, changes);
         let (scheduler, tasks) = (Mutex::new(Some(scheduler)), Mutex::new(JoinSet::new()));
         Engine { tree, puller, health, overlap, hurry, look, scheduler, tasks }

@@ -12,19 +12,17 @@ mod permitted;
 mod walk;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::watch;
 
-use super::health::Health;
-use super::overlap::Overlap;
+use super::engine::Shared;
 use super::{Event, ListError, Seen, settle};
-use crate::clock::Clock;
-use crate::content::Contents;
-use crate::remote::{Remote, RemoteError};
-use crate::tree::{Body, Tree, TreeError};
+use crate::remote::RemoteError;
+use crate::tree::{Body, TreeError};
 use crate::types::{Etag, Ino, RemotePath, Time};
 use age::{Ages, InUse};
 
@@ -58,15 +56,7 @@ pub enum PullError {
 
 /// Looks at the server and merges what it sees.
 pub struct Puller {
-    pub(super) tree: Arc<Tree>,
-    pub(super) remote: Arc<dyn Remote>,
-    pub(super) contents: Arc<dyn Contents>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) health: Health,
-    pub(super) overlap: Overlap,
-    pub(super) events: mpsc::UnboundedSender<Event>,
-    /// Asked for by the push side and by `ncfs refresh`: look soon.
-    pub(super) look: Arc<Notify>,
+    shared: Shared,
     listings: Mutex<HashMap<Ino, Waiting>>,
     guard: Mutex<Option<String>>,
     polled: Mutex<Option<Time>>,
@@ -79,27 +69,18 @@ pub struct Puller {
     seen_files: AtomicU64,
 }
 
+impl Deref for Puller {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
 impl Puller {
-    #[allow(clippy::too_many_arguments, reason = "the rooms it stands on, once, at the start")]
-    pub fn new(
-        tree: Arc<Tree>,
-        remote: Arc<dyn Remote>,
-        contents: Arc<dyn Contents>,
-        clock: Arc<dyn Clock>,
-        health: Health,
-        overlap: Overlap,
-        events: mpsc::UnboundedSender<Event>,
-        look: Arc<Notify>,
-    ) -> Self {
+    pub fn new(shared: Shared) -> Self {
         Self {
-            tree,
-            remote,
-            contents,
-            clock,
-            health,
-            overlap,
-            events,
-            look,
+            shared,
             listings: Mutex::default(),
             guard: Mutex::default(),
             polled: Mutex::default(),
@@ -309,6 +290,7 @@ impl Puller {
         }
     }
 
+    /// Tells the rooms above, and counts it.
     fn tell(&self, events: Vec<Event>) {
         for event in events {
             match event {
@@ -317,8 +299,7 @@ impl Puller {
                     self.seen_files.fetch_add(1, Ordering::Relaxed)
                 }
             };
-            // Nobody listens when the mount is being taken down.
-            let _ = self.events.send(event);
+            self.shared.tell(event);
         }
     }
 }

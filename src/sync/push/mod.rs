@@ -10,32 +10,26 @@
 
 mod allowed;
 mod below;
+mod claim;
 mod delete;
+mod failure;
 mod recall;
 mod resolve;
 pub mod schedule;
 mod upload;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
-
-use super::health::Health;
-use super::overlap::{InFlight, Overlap, Subject};
-use super::plan::{Decision, Step};
-use super::{Event, order, settle};
-use crate::clock::Clock;
-use crate::content::{Contents, ContentsError};
-use crate::remote::{MoveIf, Remote, RemoteError, sendable_mtime};
-use crate::tree::{Content, Node, Place, Sent, Tree, TreeError, Tx};
+use super::engine::Shared;
+use super::plan::Step;
+use super::settle;
+use crate::content::ContentsError;
+use crate::remote::{MoveIf, RemoteError, sendable_mtime};
+use crate::tree::{Node, Place, Sent, TreeError};
 use crate::types::{Ino, RemotePath, Sha1Sum, Time, Version};
-
-/// The longest wait between two attempts for a node that fails again and again.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// When a blocked node is tried again without anybody asking for it.
-const BLOCKED_RETRY: Duration = Duration::from_secs(3600);
+use claim::{Begin, Claim};
 
 /// What came of a node's turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,81 +67,21 @@ enum StepError {
 
 /// Carries out the steps of nodes.
 pub struct Pusher {
-    pub(super) tree: Arc<Tree>,
-    pub(super) remote: Arc<dyn Remote>,
-    pub(super) contents: Arc<dyn Contents>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) health: Health,
-    pub(super) overlap: Overlap,
-    pub(super) events: mpsc::UnboundedSender<Event>,
-    /// Asks the pull side to look at the server soon.
-    pub(super) look: Arc<tokio::sync::Notify>,
+    shared: Shared,
     claims: Mutex<HashMap<Ino, Claim>>,
 }
 
-/// What to do about a file whose bytes cannot be had.
-enum Vanish {
-    Gone,
-    /// The server may hold another content by now: that is to be seen first.
-    LookFirst,
-    /// Something of it was written here.
-    Precious,
-}
+impl Deref for Pusher {
+    type Target = Shared;
 
-/// The nodes and server paths that a step under way uses.
-struct Claim {
-    nodes: Vec<Ino>,
-    paths: Vec<RemotePath>,
-    /// It moves or removes whole directories: nothing below may be under way.
-    subtree: bool,
-}
-
-impl Claim {
-    fn collides(&self, other: &Claim) -> bool {
-        let below = |a: &RemotePath, b: &RemotePath| b.0.starts_with(&a.0);
-        self.paths.iter().any(|mine| {
-            other.paths.iter().any(|theirs| {
-                mine == theirs
-                    || (self.subtree && below(mine, theirs))
-                    || (other.subtree && below(theirs, mine))
-            })
-        })
+    fn deref(&self) -> &Shared {
+        &self.shared
     }
-}
-
-/// A step that may be carried out now, and what keeps others from interfering.
-struct Begun<'a> {
-    pusher: &'a Pusher,
-    ino: Ino,
-    step: Step,
-    _in_flight: InFlight,
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        self.pusher.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ino);
-    }
-}
-
-enum Begin<'a> {
-    Begun(Begun<'a>),
-    Ended(Pushed),
 }
 
 impl Pusher {
-    #[allow(clippy::too_many_arguments, reason = "the rooms it stands on, once, at the start")]
-    pub fn new(
-        tree: Arc<Tree>,
-        remote: Arc<dyn Remote>,
-        contents: Arc<dyn Contents>,
-        clock: Arc<dyn Clock>,
-        health: Health,
-        overlap: Overlap,
-        events: mpsc::UnboundedSender<Event>,
-        look: Arc<tokio::sync::Notify>,
-    ) -> Self {
-        let claims = Mutex::default();
-        Self { tree, remote, contents, clock, health, overlap, events, look, claims }
+    pub fn new(shared: Shared) -> Self {
+        Self { shared, claims: Mutex::default() }
     }
 
     /// Gives a node its turn: at most one step.
@@ -162,33 +96,6 @@ impl Pusher {
             Ok(()) => Pushed::Done(begun.step.nodes()),
             Err(error) => self.failed(ino, error),
         }
-    }
-
-    /// Plans the node's next step and claims what it needs, as one act.
-    fn begin(&self, ino: Ino) -> Result<Begin<'_>, TreeError> {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        self.tree.view(|tx| {
-            let step = match order::next(tx, ino)? {
-                Decision::Nothing => return Ok(Begin::Ended(Pushed::Nothing)),
-                Decision::Wait(blockers) => {
-                    tracing::debug!(?ino, ?blockers, "waits");
-                    let blockers = blockers.into_iter().map(|(ino, _)| ino).collect();
-                    return Ok(Begin::Ended(Pushed::Waits(blockers)));
-                }
-                Decision::Do(step) => step,
-            };
-            let (claim, subjects) = needs(tx, &step)?;
-            let nodes = step.nodes();
-            let busy = nodes.iter().any(|node| claims.contains_key(node))
-                || nodes.iter().any(|node| self.overlap.is_in_flight(&Subject::Node(*node)))
-                || claims.values().any(|other| other.collides(&claim));
-            if busy {
-                return Ok(Begin::Ended(Pushed::Busy));
-            }
-            claims.insert(ino, claim);
-            let _in_flight = self.overlap.step(subjects);
-            Ok(Begin::Begun(Begun { pusher: self, ino, step, _in_flight }))
-        })
     }
 
     async fn carry_out(&self, step: &Step) -> Result<(), StepError> {
@@ -385,170 +292,9 @@ impl Pusher {
             Ok(tx.remote_path(&place)?.map(|path| (node, place, path)))
         })?;
         let (node, place, path) = found.ok_or(StepError::Outdated)?;
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_claimed = |claim: &Claim| claim.nodes.contains(&ino) && claim.paths.contains(&path);
-        if !claims.values().any(is_claimed) {
+        if !self.has_claimed(ino, &path) {
             return Err(ContentsError::Changed.into());
         }
         Ok((node, place, path))
     }
-
-    /// Writes down that an attempt failed, and when the next one may be made.
-    fn failed(&self, ino: Ino, error: StepError) -> Pushed {
-        let now = self.clock.now();
-        let (transient, reason) = match &error {
-            StepError::Outdated => {
-                self.look.notify_one();
-                (true, None)
-            }
-            StepError::Remote(remote) | StepError::Contents(ContentsError::Remote(remote)) => {
-                self.health.failed(remote);
-                if self.health.offline().is_some() {
-                    return Pushed::Offline;
-                }
-                if matches!(remote, RemoteError::NotFound | RemoteError::PreconditionFailed { .. })
-                {
-                    self.look.notify_one();
-                }
-                let transient = remote.is_transient()
-                    || matches!(
-                        remote,
-                        RemoteError::NotFound | RemoteError::PreconditionFailed { .. }
-                    );
-                let reason = match remote {
-                    RemoteError::Forbidden(_) => self.forbidden(ino, remote),
-                    _ => remote.to_string(),
-                };
-                (transient, Some(reason))
-            }
-            StepError::NotAllowed => (false, Some(self.forbidden(ino, &error))),
-            StepError::Contents(ContentsError::Changed) => {
-                return Pushed::Failed(now.plus_millis(300));
-            }
-            StepError::Contents(ContentsError::BaseGone) => match self.let_vanish(ino) {
-                Ok(Vanish::Gone) => return Pushed::Done(vec![ino]),
-                Ok(Vanish::LookFirst) => {
-                    self.look.notify_one();
-                    (true, None)
-                }
-                Ok(Vanish::Precious) => (false, Some(error.to_string())),
-                Err(error) => (true, Some(error.to_string())),
-            },
-            StepError::Contents(ContentsError::Lost(_)) => (false, Some(error.to_string())),
-            StepError::Contents(_) | StepError::Tree(_) => (true, Some(error.to_string())),
-        };
-        tracing::debug!(?ino, %error, "a step failed");
-        let asked = match &error {
-            StepError::Remote(remote) => remote.retry_after(),
-            _ => None,
-        };
-        let noted = self.tree.transact(|tx| {
-            let Some(node) = tx.node(ino)? else { return Ok(now) };
-            let mut node = (*node).clone();
-            node.push.attempts = node.push.attempts.saturating_add(1);
-            let wait = if transient { self.backoff(node.push.attempts) } else { BLOCKED_RETRY };
-            let wait = asked.unwrap_or(wait).max(wait);
-            node.push.not_before = now.plus_millis(wait.as_millis() as i64);
-            if !transient {
-                // The reason can hold names; `ncfs explain --ino` tells it.
-                tracing::warn!(?ino, "the server does not take it: it is kept here");
-                node.push.blocked = reason.map(Into::into);
-            }
-            let not_before = node.push.not_before;
-            tx.put(node)?;
-            Ok::<_, TreeError>(not_before)
-        });
-        Pushed::Failed(noted.unwrap_or_else(|error| {
-            tracing::error!("the state cannot be written: {error}");
-            now.plus_millis(BACKOFF_MAX.as_millis() as i64)
-        }))
-    }
-
-    /// A file whose bytes were never here and are nowhere on the server any more: it was deleted
-    /// there, and only its name was changed here.
-    fn let_vanish(&self, ino: Ino) -> Result<Vanish, TreeError> {
-        let outcome = self.tree.transact(|tx| {
-            let Some(node) = tx.node(ino)? else { return Ok((Vanish::Gone, None)) };
-            if !matches!(node.content(), Some(Content::Remote(_))) {
-                return Ok((Vanish::Precious, None));
-            }
-            if node.synced.is_some() {
-                return Ok((Vanish::LookFirst, None));
-            }
-            tx.put(Node { local: None, ..(*node).clone() })?;
-            Ok::<_, TreeError>((Vanish::Gone, node.local.clone()))
-        })?;
-        if let (vanish, Some(place)) = outcome {
-            tracing::warn!(?ino, "a file that was renamed here was deleted on the server, unread");
-            self.tell(Event::Entry { parent: place.parent, name: place.name });
-            return Ok(vanish);
-        }
-        Ok(outcome.0)
-    }
-
-    /// 1 s doubling to [`BACKOFF_MAX`], with full jitter in its upper half.
-    fn backoff(&self, attempts: u32) -> Duration {
-        let full = Duration::from_millis(500).saturating_mul(1 << attempts.min(10));
-        full.min(BACKOFF_MAX).mul_f64(0.5 + self.clock.chance() / 2.0)
-    }
-
-    /// Tells the rooms above. Nobody listens when the mount is being taken down.
-    pub(super) fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
-    }
-}
-
-/// What a step uses: its paths, so that no other step runs across it, and its subjects, so that no
-/// observation of the server meanwhile is believed.
-fn needs(tx: &mut Tx<'_>, step: &Step) -> Result<(Claim, Vec<Subject>), TreeError> {
-    let mut paths = Vec::new();
-    let mut subjects = Vec::new();
-    for ino in step.nodes() {
-        subjects.push(Subject::Node(ino));
-        let Some(node) = tx.node(ino)? else { continue };
-        let synced = node.synced.as_ref().map(|synced| synced.place.clone());
-        let created = match step {
-            Step::MakeDir { .. } | Step::Create { .. } => node.local.clone(),
-            _ => None,
-        };
-        let sent = node.push.sent.as_ref().map(|sent| sent.place.clone());
-        for place in [synced, created, sent].into_iter().flatten() {
-            subjects.push(Subject::name(&place));
-            paths.extend(tx.remote_path(&place)?);
-        }
-    }
-    if let Step::Move { to, .. } | Step::MoveAside { to, .. } | Step::CopyAside { to, .. } = step {
-        subjects.push(Subject::name(to));
-        paths.extend(tx.remote_path(to)?);
-    }
-    let subtree = match step {
-        Step::Move { ino, .. }
-        | Step::MoveAside { ino, .. }
-        | Step::Delete { ino }
-        | Step::Leave { ino } => tx.node(*ino)?.is_some_and(|node| node.is_dir()),
-        _ => false,
-    };
-    if subtree && matches!(step, Step::Delete { .. } | Step::Leave { .. }) {
-        for ino in step.nodes() {
-            collect_subjects(tx, ino, &mut subjects)?;
-        }
-    }
-    Ok((Claim { nodes: step.nodes(), paths, subtree }, subjects))
-}
-
-fn collect_subjects(
-    tx: &mut Tx<'_>,
-    dir: Ino,
-    subjects: &mut Vec<Subject>,
-) -> Result<(), TreeError> {
-    for child in tx.synced_children(dir)? {
-        subjects.push(Subject::Node(child.ino));
-        if let Some(synced) = &child.synced {
-            subjects.push(Subject::name(&synced.place));
-        }
-        if child.is_dir() {
-            collect_subjects(tx, child.ino, subjects)?;
-        }
-    }
-    Ok(())
 }
