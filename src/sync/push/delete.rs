@@ -177,6 +177,17 @@ fn revive(
     foreign: &[Entry],
 ) -> Result<Vec<Event>, TreeError> {
     let mut events = Vec::new();
+    // A share is left before the removed directory around it goes: where it stays, so does that.
+    let mut around = Vec::new();
+    let mut above = tx.node(top)?;
+    while let Some(synced) = above.as_ref().and_then(|node| node.synced.as_ref()) {
+        let dir = synced.place.parent;
+        above = tx.node(dir)?.filter(|dir| dir.is_tombstone());
+        around.extend(above.as_ref().map(|_| dir));
+    }
+    for dir in around.into_iter().rev() {
+        revive_one(tx, dir, &mut events)?;
+    }
     for entry in foreign {
         let mut at = top;
         let below = &entry.path.0[top_path.0.len().min(entry.path.0.len())..];

@@ -152,3 +152,26 @@ fn of_a_share_that_was_withdrawn_only_what_was_changed_here_stays() {
     assert_eq!(there, ["/s", "/s/b"]);
     assert_eq!(files[&path("s/b")].as_deref(), Some(&b"ours"[..]));
 }
+
+#[test]
+fn a_share_that_is_none_any_more_gives_the_removed_directory_around_it_back() {
+    let files = with_a_share(async |life| {
+        life.program.mkdir("own");
+        life.program.rename("s", "own/in");
+        settled(life).await;
+        seconds(30).await;
+        remove_all(life, &["own/in/a/c", "own/in/a", "own/in/b", "own/in", "own"], 0).await;
+        // Withdrawn, and somebody else's directory has the name.
+        let now = life.clock.now().secs();
+        {
+            let mut state = life.server.state();
+            state.other_deletes(&path("own/in"));
+            assert!(state.other_makes_dir(&path("own/in"), now));
+            assert!(state.other_writes(&path("own/in/new"), b"new".to_vec(), now));
+        }
+        settled(life).await;
+        assert!(life.program.find("own/in/new").is_some());
+        life.server.state().files()
+    });
+    assert!(files.contains_key(&path("own/in/new")));
+}
