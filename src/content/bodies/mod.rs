@@ -178,6 +178,10 @@ impl Bodies {
                 continue;
             }
             let mut now = (*node).clone();
+            if let (None, Some(synced)) = (base, &node.synced) {
+                // The staging file may have been that of the cache, of which a crash left the name.
+                self.cache.forget(synced.content).map_err(BodyError::Io)?;
+            }
             // Another start is another chance.
             now.push.not_before = Time::default();
             match self.staging.reopen(*id, base.is_some()) {

@@ -5,8 +5,8 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::content::testing::{bodies, bodies_in};
 use crate::content::{Contents, ContentsError};
-use crate::tree::{PinKind, Place, Push};
-use crate::types::{ByteRange, Name};
+use crate::tree::{PinKind, Place, Push, Synced};
+use crate::types::{ByteRange, ContentId, Name, Version};
 
 /// A file with these bytes, which nobody has sent.
 fn file(tree: &Tree, bodies: &Arc<Bodies>, name: &str, bytes: &[u8]) -> Ino {
@@ -77,4 +77,44 @@ fn of_a_file_that_was_removed_a_moment_before_a_crash_nothing_is_found_afterward
     assert_eq!(tree.node(gone).unwrap(), None);
     let read = bodies.runtime.block_on(bodies.read(kept, ByteRange::new(0, 9))).unwrap();
     assert_eq!(read, &b"bytes"[..]);
+}
+
+#[test]
+fn what_was_written_over_a_version_is_not_taken_for_it_after_a_crash() {
+    let tree = Arc::new(Tree::in_memory().unwrap());
+    let (bodies, ground) = bodies(&tree, Arc::new(SystemClock));
+    let ino = file(&tree, &bodies, "a", b"written over");
+    let content = ContentId(tree.allocate_id().unwrap());
+    let mut node = (*tree.node(ino).unwrap().unwrap()).clone();
+    let Some(Content::Staged { id, .. }) = node.content().cloned() else { panic!("{node:?}") };
+    node.synced = Some(Synced {
+        place: node.local.clone().unwrap(),
+        version: Version {
+            etag: None,
+            size: 12,
+            mtime: 0,
+            checksum: None,
+            file_id: None,
+            upload_time: None,
+        },
+        content,
+        permissions: None,
+        mount_root: false,
+        racy: false,
+        bumped: false,
+    });
+    tree.transact(|tx| tx.put(node)).unwrap();
+    // The first write gave the cached file its second name, and the daemon died after the commit.
+    bodies.cache.adopt(content, &bodies.staging.locate(id).unwrap().unwrap()).unwrap();
+    drop(bodies);
+
+    let tree = Arc::new(Arc::into_inner(tree).unwrap().reborn().unwrap());
+    let (bodies, _ground) = bodies_in(ground.into_dir(), &tree, Arc::new(SystemClock));
+    assert!(bodies.cache.peek(content).is_some());
+    bodies.recover().unwrap();
+    assert!(bodies.cache.peek(content).is_none());
+    assert_eq!(
+        &bodies.runtime.block_on(bodies.read(ino, ByteRange::new(0, 12))).unwrap()[..],
+        b"written over"
+    );
 }

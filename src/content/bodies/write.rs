@@ -105,26 +105,36 @@ impl Bodies {
             (Basis::Partial { .. }, Some(content)) => Some(Base { content, len }),
             _ => None,
         };
-        let prepared = self.staging.prepare(id, basis)?;
-        let committed = self.tree.transact(|tx| {
-            let node = tx.node(ino)?.ok_or(BodyError::NotAFile)?;
-            let mut node = (*node).clone();
-            node.body = Body::File(Content::Staged { id, base: partial });
-            if let Some(changed) = changed {
-                node.attr.mtime = changed;
-                node.attr.ctime = changed;
-                node.push.changed = changed;
-            }
-            tx.put(node)?;
-            Ok::<_, BodyError>(())
+        let taken = base.filter(|_| basis == Basis::Taken);
+        let begun = self.staging.prepare(id, basis).map_err(BodyError::from).and_then(|prepared| {
+            let committed = self.tree.transact(|tx| {
+                let node = tx.node(ino)?.ok_or(BodyError::NotAFile)?;
+                let mut node = (*node).clone();
+                node.body = Body::File(Content::Staged { id, base: partial });
+                if let Some(changed) = changed {
+                    node.attr.mtime = changed;
+                    node.attr.ctime = changed;
+                    node.push.changed = changed;
+                }
+                tx.put(node)?;
+                Ok::<_, BodyError>(())
+            });
+            committed.map(|()| prepared)
         });
-        if let Err(error) = committed {
-            if let (Basis::Taken, Some(content)) = (basis, base) {
-                // The row still names the cached file, and it may be the only copy.
-                self.cache.adopt(content, &self.staging.landing(id))?;
+        let prepared = match begun {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                if let Some(content) = taken {
+                    // The row still names the cached file, and it may be the only copy.
+                    self.cache.adopt(content, &self.staging.landing(id))?;
+                }
+                self.staging.remove(id)?;
+                return Err(error);
             }
-            prepared.discard()?;
-            return Err(error);
+        };
+        if let Some(content) = taken {
+            // No row names it any more; its file has another name. If this fails it is evicted.
+            let _ = self.cache.forget(content);
         }
         let staged = prepared.activate()?;
         // Not later than the row's, which counts until something is written.

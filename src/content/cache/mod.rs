@@ -197,10 +197,10 @@ impl Cache {
         self.open_version(content, size).ok()
     }
 
-    /// Moves the file of a complete version to `into`, on whichever file system that is; false if
-    /// the version is not complete here.
-    ///
-    /// After a crash the file is in one of the two places, or a part of it is in `into` as well.
+    /// Gives the file of a complete version to `into`, on whichever file system that is; false if the
+    /// version is not complete here. Nobody sees the version here any more, but its file stays on the
+    /// disk until [`Cache::forget`]: after a crash before that it is a version again, so the caller
+    /// forgets it when nothing names it any more.
     pub fn take(&self, content: ContentId, into: &Path) -> io::Result<bool> {
         let Some(version) = self.peek(content) else { return Ok(false) };
         {
@@ -208,7 +208,7 @@ impl Cache {
             if !state.open.get(&content).is_some_and(|open| Arc::ptr_eq(open, &version)) {
                 return Ok(false);
             }
-            match version.hand_over(|path| fs::rename(path, into)) {
+            match version.hand_over(|path| fs::hard_link(path, into)) {
                 None => return Ok(false),
                 Some(Ok(())) => {
                     let charged = version.charged();
@@ -217,12 +217,11 @@ impl Cache {
                     self.ledger.used.fetch_sub(charged, Ordering::Relaxed);
                     return Ok(true);
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::CrossesDevices => {}
-                Some(Err(error)) => return Err(error),
+                // Another file system, or one that knows one name for a file only.
+                Some(Err(_)) => {}
             }
         }
         copy(&version.try_clone_file()?, into)?;
-        self.forget(content)?;
         Ok(true)
     }
 

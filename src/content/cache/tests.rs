@@ -225,6 +225,24 @@ fn a_complete_version_is_taken_with_its_bytes_and_its_readers_see_no_other() {
 }
 
 #[test]
+fn a_version_that_was_taken_is_there_after_a_crash_until_it_is_forgotten() {
+    let dir = temp();
+    let cache = open(&dir, 1 << 30);
+    let into = dir.path().join("taken");
+    for id in [1, 2] {
+        fill(&cache, id, 10);
+        assert!(cache.take(ContentId(id), &into).unwrap());
+        fs::remove_file(&into).unwrap();
+    }
+    cache.forget(ContentId(2)).unwrap();
+    drop(cache);
+    let cache = open(&dir, 1 << 30);
+    let version = cache.peek(ContentId(1)).unwrap();
+    assert_eq!(version.read(ByteRange::new(0, 10)).unwrap().unwrap(), vec![1; 10]);
+    assert!(cache.peek(ContentId(2)).is_none());
+}
+
+#[test]
 fn a_version_with_gaps_is_not_taken() {
     let dir = temp();
     let cache = open(&dir, 1 << 30);

@@ -181,17 +181,17 @@ impl CachedVersion {
         charge(state.present.total())
     }
 
-    /// Runs `rename` on the file's present name, with all readers kept out; if that succeeds the
+    /// Runs `link` on the file's present name, with all readers kept out; if that succeeds the
     /// version is taken. `None` if it is not complete.
     pub(super) fn hand_over(
         &self,
-        rename: impl FnOnce(&PathBuf) -> io::Result<()>,
+        link: impl FnOnce(&PathBuf) -> io::Result<()>,
     ) -> Option<io::Result<()>> {
         let mut state = self.exclusive();
         if state.present.total() != self.size || !state.named {
             return None;
         }
-        Some(rename(&self.path).inspect(|()| state.standing = Standing::Taken))
+        Some(link(&self.path).inspect(|()| state.standing = Standing::Taken))
     }
 
     /// What to remember of it when it is closed.

@@ -97,7 +97,7 @@ pub struct Staging {
 /// A staging file without a row. Dropped, it leaves its file behind for [`Staging::strays`], for its
 /// row may have been committed.
 #[derive(Debug)]
-#[must_use = "commit the row, then activate it; or discard it"]
+#[must_use = "commit the row, then activate it; or Staging::remove it"]
 pub struct Prepared<'a> {
     staging: &'a Staging,
     id: StagingId,
@@ -113,11 +113,6 @@ impl Prepared<'_> {
     /// [`Staging::reopen`] finds it.
     pub fn activate(self) -> Result<Arc<StagedFile>, StagingError> {
         self.staging.reopen(self.id, self.partial)
-    }
-
-    /// Deletes the file, whose row was not committed.
-    pub fn discard(self) -> io::Result<()> {
-        self.staging.remove(self.id)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Staging files without a row, and the place where such files go.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::Staging;
+use super::{Staging, remove_if_there};
 use crate::types::StagingId;
 
 /// A file that was moved to `lost+found`.
@@ -64,9 +64,12 @@ impl Staging {
         let into = self.free_name(&name.replace(['/', '\0'], "_"))?;
         let log = self.log(id);
         if log.try_exists()? {
-            fs::rename(log, with_log(&into))?;
+            // A copy: without its log a partial file would pass for a whole one, in either place.
+            fs::copy(&log, with_log(&into))?;
+            File::open(with_log(&into))?.sync_all()?;
         }
         fs::rename(from, &into)?;
+        remove_if_there(&log)?;
         self.lock().remove(&id);
         Ok(into)
     }
