@@ -170,9 +170,10 @@ fn removed_around(view: &mut impl View, node: &Node) -> Result<Option<Ino>, Tree
 fn removal(view: &mut impl View, node: &Node, synced: &Synced) -> Result<Decision, TreeError> {
     let place = &synced.place;
     if let Some(taker) = view.occupant(place)?.filter(|taker| taker.is_file() && node.is_file()) {
-        return Ok(match taker.synced {
-            None => Decision::Do(Step::HandOver { from: node.ino, to: taker.ino }),
-            Some(_) => wait(taker.ino, Why::Taker),
+        // Who may have an object of its own, of which no answer told, is not given another one.
+        return Ok(match (&taker.synced, &taker.push.sent) {
+            (None, None) => Decision::Do(Step::HandOver { from: node.ino, to: taker.ino }),
+            _ => wait(taker.ino, Why::Taker),
         });
     }
     if node.is_dir() {

@@ -156,7 +156,8 @@ pub fn copied_aside(
 
 /// The object of `from` goes to `to`.
 pub fn handed_over(tx: &mut Tx<'_>, from: Ino, to: Ino) -> Result<(), TreeError> {
-    let wants = |heir: &Node| heir.local.is_some() && heir.synced.is_none();
+    let wants =
+        |heir: &Node| heir.local.is_some() && heir.synced.is_none() && heir.push.sent.is_none();
     if !tx.node(to)?.is_some_and(|heir| wants(&heir)) {
         // Removed since that was planned.
         return Ok(());

@@ -420,6 +420,43 @@ fn a_file_replaced_while_the_answer_to_its_creation_is_lost_is_no_conflict() {
     });
 }
 
+/// Lets `prepare` be sent, runs `act` and crashes; then all is sent, and this is what the server has.
+fn after_a_crash(
+    prepare: impl Fn(&Program),
+    act: impl AsyncFn(&Life),
+) -> Vec<(RemotePath, Option<Vec<u8>>)> {
+    let mut world = World::new(4, NEXTCLOUD);
+    world.live(async |life| {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        prepare(&life.program);
+        settled(&life).await;
+        // Past the second in which the tags are racy.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        act(&life).await;
+    });
+    let mut files = Vec::new();
+    world.live(|life| {
+        let files = &mut files;
+        async move {
+            settled(&life).await;
+            *files = life.server.state().files().into_iter().collect();
+        }
+    });
+    files
+}
+
+#[test]
+fn a_draft_renamed_over_a_file_while_the_answer_to_its_upload_is_lost_replaces_that_file() {
+    let files = after_a_crash(a_file, async |life| {
+        life.program.write("draft", b"two");
+        while !life.server.state().files().contains_key(&path("draft")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        life.program.rename("draft", "a");
+    });
+    assert_eq!(files, [(path("a"), Some(b"two".to_vec()))]);
+}
+
 #[test]
 fn an_installed_package_is_made_by_levels_and_its_temporary_files_never_arrive() {
     let requests = requests_of(nothing, async |life| {
