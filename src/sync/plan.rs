@@ -169,6 +169,10 @@ fn removed_around(view: &mut impl View, node: &Node) -> Result<Option<Ino>, Tree
 /// Removed here, still on the server.
 fn removal(view: &mut impl View, node: &Node, synced: &Synced) -> Result<Decision, TreeError> {
     let place = &synced.place;
+    if let Some(sender) = view.sender(place)? {
+        // It may have replaced the object.
+        return Ok(wait(sender.ino, Why::Vacate));
+    }
     if let Some(taker) = view.occupant(place)?.filter(|taker| taker.is_file() && node.is_file()) {
         // Who may have an object of its own, of which no answer told, is not given another one.
         return Ok(match (&taker.synced, &taker.push.sent) {

@@ -99,20 +99,33 @@ pub struct Synced {
     pub bumped: bool,
 }
 
-/// A creation or upload that was begun: how to recognise it on the server when no answer came.
+/// A creation, upload or rename that was begun: how to recognise it on the server when no answer came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The name that it was sent to; the node may have lost or changed its own since.
     pub place: Place,
-    /// Bytes; 0 for a directory.
+    /// Bytes; 0 where only a name was sent.
     pub size: u64,
-    /// The mtime sent, seconds; 0 for a directory.
+    /// The mtime sent, seconds; 0 where only a name was sent.
     pub mtime: i64,
-    /// Of the bytes; zeros for a directory.
+    /// Of the bytes; zeros where only a name was sent.
     pub sum: Sha1Sum,
 }
 
+/// No bytes have this sum, not even none.
+const NO_BYTES: Sha1Sum = Sha1Sum([0; 20]);
+
 impl Sent {
+    /// A directory that is made, or a file that is renamed.
+    pub fn name(place: Place) -> Self {
+        Self { place, size: 0, mtime: 0, sum: NO_BYTES }
+    }
+
+    /// Whether only a name was sent, and no bytes.
+    pub fn is_name(&self) -> bool {
+        self.sum == NO_BYTES
+    }
+
     /// Whether what the server holds is what was sent: the same size and mtime, and no other
     /// checksum than ours.
     pub fn is(&self, version: &Version) -> bool {

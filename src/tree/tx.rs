@@ -50,6 +50,9 @@ pub(super) struct Touched {
     pub dirt: bool,
 }
 
+/// What was sent went to a name that the node does not hold on the server, as far as we agreed.
+const SENT_ELSEWHERE: &str = "(s_parent IS NULL OR s_parent != sent_parent OR s_key != sent_key)";
+
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, tree: &'a Tree) -> Self {
         Self { db, tree, changed: HashMap::new() }
@@ -108,14 +111,13 @@ impl<'a> Tx<'a> {
         found.map_or(Ok(None), |ino| self.node(ino))
     }
 
-    /// A node of which an upload or creation under a name was sent, and of which it is not known
-    /// whether the server has it.
+    /// A node of which an upload, creation or rename to a name was sent, and of which it is not known
+    /// whether the server has it there.
     pub fn sender(&mut self, place: &Place) -> Result<Option<Arc<Node>>> {
         let (parent, key) = place.key();
-        let found = self.ino_where(
-            "sent_parent = ?1 AND sent_key = ?2 AND s_parent IS NULL ORDER BY ino LIMIT 1",
-            (parent.0 as i64, &key.0[..]),
-        )?;
+        let condition =
+            format!("sent_parent = ?1 AND sent_key = ?2 AND {SENT_ELSEWHERE} ORDER BY ino LIMIT 1");
+        let found = self.ino_where(&condition, (parent.0 as i64, &key.0[..]))?;
         found.map_or(Ok(None), |ino| self.node(ino))
     }
 

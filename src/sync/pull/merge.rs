@@ -11,7 +11,7 @@ use crate::content::Contents;
 use crate::remote::{Entry, NameRules};
 use crate::sync::overlap::{Observation, Subject};
 use crate::sync::{Event, arrive, conflict, plan, settle};
-use crate::tree::{Body, Content, Node, Place, Synced, Tree, TreeError, Tx};
+use crate::tree::{Body, Content, Node, Place, Sent, Synced, Tree, TreeError, Tx};
 use crate::types::{ContentId, Ino, NameKey, Time, Version};
 
 /// What merging needs besides the transaction.
@@ -112,7 +112,7 @@ impl Merge<'_> {
             let gone = node.synced.as_ref().map(|synced| Subject::name(&synced.place));
             let blurred = observation.is_blurred(&Subject::Node(node.ino))
                 || gone.is_some_and(|name| observation.is_blurred(&name));
-            if blurred {
+            if blurred || is_being_renamed(&node) {
                 merged.complete = false;
             } else {
                 pending.absent.push(node.ino);
@@ -145,6 +145,10 @@ impl Merge<'_> {
                 }
                 // Removed here: until the server agrees the directory is looked into again.
                 merged.complete &= !(node.is_dir() && node.local.is_none());
+            }
+            // Maybe by a rename of ours: its own step finds out.
+            Some(_) if tx.sender(&place)?.is_some_and(|sender| is_being_renamed(&sender)) => {
+                merged.complete = false;
             }
             Some(node) => pending.replaced.push((node.ino, seen())),
             // The step that deletes the directory finds it, and gives the directory back.
@@ -468,6 +472,12 @@ fn is_same_object(node: &Node, entry: &Entry) -> bool {
         _ => true,
     };
     node.is_dir() == entry.is_dir && same_id
+}
+
+/// Whether a rename was sent for the file and no answer came: under which of the two names its object
+/// is, is for the step that looks for it.
+fn is_being_renamed(node: &Node) -> bool {
+    node.is_file() && node.push.sent.as_ref().is_some_and(Sent::is_name)
 }
 
 /// Whether an entry can be the object that a node held, under another name: where there are no ids.

@@ -28,7 +28,7 @@ use super::settle;
 use crate::content::ContentsError;
 use crate::remote::{MoveIf, RemoteError, sendable_mtime};
 use crate::tree::{Node, Place, Sent, TreeError};
-use crate::types::{Ino, RemotePath, Sha1Sum, Time, Version};
+use crate::types::{Ino, RemotePath, Time, Version};
 use claim::{Begin, Claim};
 
 /// What came of a node's turn.
@@ -132,8 +132,7 @@ impl Pusher {
 
     async fn make_dir(&self, ino: Ino) -> Result<(), StepError> {
         let (node, place, path) = self.target(ino)?;
-        let sent = Sent { place: place.clone(), size: 0, mtime: 0, sum: Sha1Sum([0; 20]) };
-        self.note_sent(&node, sent)?;
+        self.note_sent(&node, Sent::name(place.clone()))?;
         match self.remote.make_dir(&path).await {
             Ok(file_id) => {
                 self.health.answered();
@@ -164,7 +163,7 @@ impl Pusher {
                 return Ok(());
             }
         }
-        let (from, target, tag, condition) = self.tree.view(|tx| {
+        let (node, from, target, tag, condition) = self.tree.view(|tx| {
             let node = tx.node(ino)?;
             let tag = node
                 .as_ref()
@@ -177,11 +176,17 @@ impl Pusher {
                     .map(MoveIf::Holds),
                 None => Some(MoveIf::Free),
             };
-            Ok((tx.synced_path(ino)?, tx.remote_path(to)?, tag, replaced))
+            Ok((node, tx.synced_path(ino)?, tx.remote_path(to)?, tag, replaced))
         })?;
-        let (Some(from), Some(target), Some(condition)) = (from, target, condition) else {
+        let (Some(node), Some(from), Some(target), Some(condition)) =
+            (node, from, target, condition)
+        else {
             return Err(StepError::Outdated);
         };
+        if node.is_file() {
+            // Without an answer the object may have either name, and have replaced another one.
+            self.note_sent(&node, Sent::name(to.clone()))?;
+        }
         match self.remote.rename(&from, &target, tag.as_ref(), condition).await {
             Ok(()) => {
                 self.health.answered();
@@ -193,8 +198,14 @@ impl Pusher {
                 | RemoteError::PreconditionFailed { .. }
                 | RemoteError::Exists
                 | RemoteError::Conflict(_),
-            ) => self.rename_failed(ino, to, &from, &target, over).await,
-            Err(error) => Err(error.into()),
+            ) => {
+                self.forget_sent(ino)?;
+                self.rename_failed(ino, to, &from, &target, over).await
+            }
+            Err(error) => {
+                self.unless_unknown(ino, &error)?;
+                Err(error.into())
+            }
         }
     }
 

@@ -7,11 +7,12 @@
 use futures_util::StreamExt;
 use sha1::{Digest, Sha1};
 
+use super::resolve::is_renamed;
 use super::{Pusher, StepError};
 use crate::content::Frozen;
 use crate::remote::{Entry, PLAIN_OVERWRITE_MAX, RemoteError, Vendor};
 use crate::sync::{arrive, settle};
-use crate::tree::{Content, Node, Sent};
+use crate::tree::{Content, Node, Place, Sent};
 use crate::types::{ByteRange, ContentId, Ino, RemotePath, Sha1Sum};
 
 impl Pusher {
@@ -21,7 +22,8 @@ impl Pusher {
             let Some(sent) = node.as_ref().and_then(|node| node.push.sent.clone()) else {
                 return Ok((node, None));
             };
-            let taken = tx.holder(&sent.place)?.is_some_and(|holder| holder.ino != ino);
+            let renamed = node.as_ref().is_some_and(|node| node.is_file()) && sent.is_name();
+            let taken = !renamed && tx.holder(&sent.place)?.is_some_and(|holder| holder.ino != ino);
             Ok((node, if taken { None } else { tx.remote_path(&sent.place)? }))
         })?;
         let Some(node) = node else { return Ok(()) };
@@ -41,6 +43,7 @@ impl Pusher {
         self.health.answered();
         match node.is_dir() {
             true => self.recall_dir(&node, sent, entry),
+            false if sent.is_name() => self.recall_rename(&node, &sent.place, entry).await,
             false => self.recall_file(&node, sent, &path, entry).await,
         }
     }
@@ -53,6 +56,23 @@ impl Pusher {
         let synced = arrive::synced(sent.place.clone(), &entry, ContentId(0), None);
         self.tree.transact(|tx| settle::adopted(tx, node.ino, synced))?;
         self.look.notify_one();
+        Ok(())
+    }
+
+    /// A file was to get this name, maybe in place of another one.
+    async fn recall_rename(&self, node: &Node, to: &Place, there: Entry) -> Result<(), StepError> {
+        let from = self.tree.view(|tx| tx.synced_path(node.ino))?;
+        let source = match from {
+            Some(from) => self.rename_target(&from).await?,
+            None => None,
+        };
+        if !is_renamed(node, source.as_ref(), &there) {
+            return Ok(self.forget_sent(node.ino)?);
+        }
+        self.tree.transact(|tx| {
+            let replaced = tx.holder(to)?.map(|holder| holder.ino).filter(|ino| *ino != node.ino);
+            settle::moved(tx, node.ino, to, replaced)
+        })?;
         Ok(())
     }
 

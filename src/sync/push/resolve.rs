@@ -231,7 +231,10 @@ impl Pusher {
         Ok(vec![Event::Entry { parent: place.parent, name: place.name.clone() }])
     }
 
-    async fn rename_target(&self, path: &RemotePath) -> Result<Option<Entry>, StepError> {
+    pub(super) async fn rename_target(
+        &self,
+        path: &RemotePath,
+    ) -> Result<Option<Entry>, StepError> {
         match self.remote.look(path).await {
             Ok(look) => Ok(Some(look.entry)),
             Err(RemoteError::NotFound) => Ok(None),
@@ -255,13 +258,7 @@ impl Pusher {
             return Err(StepError::Outdated);
         };
         self.health.answered();
-        let version = node.synced.as_ref().map(|synced| &synced.version);
-        let ours =
-            version.is_some_and(|version| match (&version.file_id, &taken.version.file_id) {
-                (Some(ours), Some(theirs)) => ours == theirs,
-                _ => source.is_none() && (node.is_dir() || version.agrees(&taken.version)),
-            });
-        if ours {
+        if is_renamed(&node, source.as_ref(), &taken) {
             self.tree.transact(|tx| settle::moved(tx, ino, to, over))?;
             return Ok(());
         }
@@ -295,5 +292,14 @@ impl Pusher {
             hash.update(&bytes?);
         }
         Ok(Sha1Sum(hash.finalize().into()))
+    }
+}
+
+/// Whether a node's object is what was found under its new name; `source` is what has the old one.
+pub(super) fn is_renamed(node: &Node, source: Option<&Entry>, there: &Entry) -> bool {
+    let Some(synced) = &node.synced else { return false };
+    match (&synced.version.file_id, &there.version.file_id) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        _ => source.is_none() && (node.is_dir() || synced.version.agrees(&there.version)),
     }
 }

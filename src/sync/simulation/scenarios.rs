@@ -458,6 +458,23 @@ fn a_draft_renamed_over_a_file_while_the_answer_to_its_upload_is_lost_replaces_t
 }
 
 #[test]
+fn a_file_saved_anew_while_the_answer_to_a_rename_over_it_is_lost_is_no_conflict() {
+    let prepare = |program: &Program| {
+        a_file(program);
+        program.write("draft", b"two");
+    };
+    let files = after_a_crash(prepare, async |life| {
+        life.program.rename("draft", "a");
+        while life.server.state().files().contains_key(&path("draft")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        life.program.write("new", b"three");
+        life.program.rename("new", "a");
+    });
+    assert_eq!(files, [(path("a"), Some(b"three".to_vec()))]);
+}
+
+#[test]
 fn an_installed_package_is_made_by_levels_and_its_temporary_files_never_arrive() {
     let requests = requests_of(nothing, async |life| {
         let program = &life.program;
