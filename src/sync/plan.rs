@@ -98,6 +98,8 @@ pub trait View {
     fn holder(&mut self, place: &Place) -> Result<Option<Arc<Node>>, TreeError>;
     /// Of whom the server may hold something under a name, since no answer told.
     fn sender(&mut self, place: &Place) -> Result<Option<Arc<Node>>, TreeError>;
+    /// Of whom it may hold something in a directory.
+    fn senders(&mut self, dir: Ino) -> Result<Vec<Arc<Node>>, TreeError>;
     /// Whom programs see under a name.
     fn occupant(&mut self, place: &Place) -> Result<Option<Arc<Node>>, TreeError>;
     /// What the server holds in a directory.
@@ -115,6 +117,10 @@ impl View for Tx<'_> {
 
     fn sender(&mut self, place: &Place) -> Result<Option<Arc<Node>>, TreeError> {
         Tx::sender(self, place)
+    }
+
+    fn senders(&mut self, dir: Ino) -> Result<Vec<Arc<Node>>, TreeError> {
+        Tx::senders(self, dir)
     }
 
     fn occupant(&mut self, place: &Place) -> Result<Option<Arc<Node>>, TreeError> {
@@ -214,13 +220,14 @@ pub fn share_around(view: &mut impl View, removed: &Node) -> Result<Option<Ino>,
     Ok(None)
 }
 
-/// Nodes that the server holds below a removed directory and that programs see elsewhere, and
-/// received shares that are to be left first.
+/// Nodes that the server holds below a removed directory and that programs see elsewhere, or may hold
+/// there without our knowing, and received shares that are to be left first.
 fn collect_escaped(
     view: &mut impl View,
     dir: Ino,
     escaped: &mut Vec<(Ino, Why)>,
 ) -> Result<(), TreeError> {
+    escaped.extend(view.senders(dir)?.iter().map(|sender| (sender.ino, Why::Escape)));
     for child in view.synced_children(dir)? {
         let share = child.synced.as_ref().is_some_and(|synced| synced.mount_root);
         if child.local.is_some() || share {

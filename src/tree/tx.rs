@@ -121,6 +121,12 @@ impl<'a> Tx<'a> {
         found.map_or(Ok(None), |ino| self.node(ino))
     }
 
+    /// All such nodes in a directory.
+    pub fn senders(&mut self, dir: Ino) -> Result<Vec<Arc<Node>>> {
+        let condition = format!("sent_parent = ?1 AND {SENT_ELSEWHERE} ORDER BY ino");
+        self.select(&condition, [dir.0 as i64])
+    }
+
     /// Up to `limit` children that programs see, by ascending number, after `after`.
     pub fn children(&mut self, parent: Ino, after: Ino, limit: usize) -> Result<Vec<Arc<Node>>> {
         self.select(

@@ -475,6 +475,22 @@ fn a_file_saved_anew_while_the_answer_to_a_rename_over_it_is_lost_is_no_conflict
 }
 
 #[test]
+fn a_directory_removed_while_the_answer_to_a_creation_in_it_is_lost_does_not_come_back() {
+    let prepare = |program: &Program| {
+        program.mkdir("d");
+    };
+    let files = after_a_crash(prepare, async |life| {
+        life.program.mkdir("d/e");
+        while !life.server.state().files().contains_key(&path("d/e")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        life.program.remove("d/e");
+        life.program.remove("d");
+    });
+    assert_eq!(files, []);
+}
+
+#[test]
 fn an_installed_package_is_made_by_levels_and_its_temporary_files_never_arrive() {
     let requests = requests_of(nothing, async |life| {
         let program = &life.program;
