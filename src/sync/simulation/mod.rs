@@ -6,30 +6,41 @@
 //! the seed, so the seed decides the interleaving. A crash drops the runtime with everything that
 //! was under way, at whatever point it was waiting.
 //!
+//! A run is a [`history`], which is a value: one that breaks something is made smaller as long as it
+//! still does ([`shrink`]), and told in words ([`story`]).
+//!
 //! After each run, with faults off, three invariants hold (DESIGN 9): _durable_, _no destruction_,
 //! _convergence_.
 
+mod chance;
 mod exchanges;
+mod faults;
+mod history;
 mod owners;
 mod plain;
 mod profile;
 mod program;
+mod run;
 mod scenarios;
 mod server;
 mod shares;
+mod shrink;
 mod store;
+mod story;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
+use self::history::History;
 use self::profile::{APACHE, BARE, NEXTCLOUD, Profile, RCLONE};
 use self::program::{Bytes_, Disk, Program};
+use self::run::{Broken, Invariant, run};
 use self::server::Server;
+use self::shrink::shrink;
+use self::story::{Story, text};
 use super::{Engine, Rooms};
 use crate::clock::Clock;
 use crate::tree::Tree;
@@ -43,16 +54,15 @@ const SEEDS: u64 = 150;
 pub struct SimClock {
     before: Arc<Mutex<i64>>,
     began: Arc<Mutex<Option<tokio::time::Instant>>>,
-    dice: Arc<Mutex<StdRng>>,
+    seed: u64,
 }
 
 impl SimClock {
+    /// When every history begins.
+    const BEGINNING: i64 = 1_700_000_000_000_000_000;
+
     fn new(seed: u64) -> Self {
-        Self {
-            before: Arc::new(Mutex::new(1_700_000_000_000_000_000)),
-            began: Arc::default(),
-            dice: Arc::new(Mutex::new(StdRng::seed_from_u64(!seed))),
-        }
+        Self { before: Arc::new(Mutex::new(Self::BEGINNING)), began: Arc::default(), seed }
     }
 
     fn begin(&self) {
@@ -73,7 +83,7 @@ impl Clock for SimClock {
     }
 
     fn chance(&self) -> f64 {
-        self.dice.lock().unwrap().random()
+        chance::fraction(self.seed, self.now().0)
     }
 }
 
@@ -84,6 +94,7 @@ struct World {
     disk: Arc<Mutex<Disk>>,
     acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
     tree: Option<Tree>,
+    story: Story,
 }
 
 /// One life of the daemon.
@@ -92,15 +103,18 @@ struct Life {
     program: Program,
     server: Arc<Server>,
     clock: SimClock,
+    story: Story,
     _events: mpsc::UnboundedReceiver<super::Event>,
 }
 
 impl World {
     fn new(seed: u64, profile: Profile) -> Self {
         let clock = SimClock::new(seed);
-        let server = Arc::new(Server::new(seed, clock.clone(), profile));
+        let story = Story::new(clock.clone());
+        let server = Arc::new(Server::new(seed, clock.clone(), story.clone(), profile));
         World {
             clock,
+            story,
             server,
             disk: Arc::default(),
             acknowledged: Arc::default(),
@@ -109,7 +123,7 @@ impl World {
     }
 
     /// Runs `live` as one life of the daemon, which ends with a crash.
-    fn live<F: Future<Output = ()>>(&mut self, live: impl FnOnce(Life) -> F) {
+    fn live(&mut self, live: impl AsyncFnOnce(Life)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -136,6 +150,7 @@ impl World {
                 bytes,
                 clock: Arc::new(self.clock.clone()),
                 lister: engine.clone(),
+                story: self.story.clone(),
                 acknowledged: Arc::clone(&self.acknowledged),
             };
             // As the daemon does; where this fails it would not start, and here it goes on.
@@ -146,6 +161,7 @@ impl World {
                 program,
                 server: Arc::clone(&self.server),
                 clock: self.clock.clone(),
+                story: self.story.clone(),
                 _events: receiver,
             };
             live(life).await;
@@ -154,6 +170,30 @@ impl World {
         drop(runtime);
         let tree = Arc::into_inner(tree).expect("the life has ended");
         self.tree = Some(tree.reborn().unwrap());
+    }
+}
+
+impl World {
+    /// What has to hold once both sides are equal.
+    fn check(&self) -> Result<(), Broken> {
+        let acknowledged = self.acknowledged.lock().unwrap();
+        let state = self.server.state();
+        let destroyed = state.violations().first().map(ToString::to_string);
+        if let Some(told) = destroyed.or_else(|| state.owners_loss()) {
+            return Err(Broken { what: Invariant::NoDestruction, told });
+        }
+        let files = state.files();
+        for bytes in acknowledged.values() {
+            let there =
+                files.values().any(|there| there.as_ref() == Some(bytes)) || state.owner_has(bytes);
+            let given_up =
+                state.destroyed_by_other.contains(bytes) || state.permitted.contains(bytes);
+            if !there && !given_up {
+                let told = format!("lost: {}\n{}", text(bytes), shown(&files));
+                return Err(Broken { what: Invariant::Durable, told });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -212,108 +252,6 @@ impl Life {
     }
 }
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-fn some_path(rng: &mut StdRng) -> String {
-    let depth = rng.random_range(1..=3);
-    (0..depth).map(|_| NAMES[rng.random_range(0..NAMES.len())]).collect::<Vec<_>>().join("/")
-}
-
-/// Something that programs do, in one or more system calls.
-async fn act(program: &Program, rng: &mut StdRng, number: &mut u32) {
-    let path = some_path(rng);
-    let pause = Duration::from_millis(rng.random_range(0..40));
-    let mut token = || {
-        *number += 1;
-        format!("local {number} {}", "x".repeat(*number as usize % 7)).into_bytes()
-    };
-    match rng.random_range(0..16) {
-        0 | 1 => drop(program.mkdir(&path)),
-        2..=4 => drop(program.write(&path, &token())),
-        5 => drop(program.remove(&path)),
-        6 | 7 => drop(program.rename(&path, &some_path(rng))),
-        8 => {
-            // An editor: a temporary file, renamed over.
-            let temporary = format!("{path}.tmp");
-            if program.write(&temporary, &token()) {
-                tokio::time::sleep(pause).await;
-                program.rename(&temporary, &path);
-            }
-        }
-        9 => {
-            // vim: the old file put aside, a new one, the old one removed.
-            let backup = format!("{path}~");
-            if program.find(&path).is_some_and(|node| node.is_file())
-                && program.rename(&path, &backup)
-            {
-                tokio::time::sleep(pause).await;
-                program.write(&path, &token());
-                tokio::time::sleep(pause).await;
-                if rng.random_bool(0.7) {
-                    program.remove(&backup);
-                }
-            }
-        }
-        10 | 11 => drop(program.exchange(&path, &some_path(rng))),
-        12 | 13 => drop(program.read(&path).await),
-        14 => {
-            let roots = program.shares();
-            if !roots.is_empty() {
-                let root = &roots[rng.random_range(0..roots.len())];
-                program.remove_share(root, pause * 10).await;
-            }
-        }
-        _ => drop(program.touch(&path, rng.random_range(1_600_000_000..1_600_000_005))),
-    }
-}
-
-/// Something that the other client does.
-fn interfere(life: &Life, rng: &mut StdRng, number: &mut u32) {
-    let now = life.clock.now().secs();
-    let mut state = life.server.state();
-    let dirs = state.paths(true);
-    let files = state.paths(false);
-    let pick = |rng: &mut StdRng, from: &[RemotePath]| {
-        (!from.is_empty()).then(|| from[rng.random_range(0..from.len())].clone())
-    };
-    let fresh = |rng: &mut StdRng| {
-        let parent = match rng.random_bool(0.5) {
-            true => pick(rng, &dirs).unwrap_or_default(),
-            false => RemotePath::root(),
-        };
-        parent.join(&program::name(NAMES[rng.random_range(0..NAMES.len())]))
-    };
-    *number += 1;
-    let token = format!("other {number} {}", "y".repeat(*number as usize % 5)).into_bytes();
-    match rng.random_range(0..9) {
-        8 => drop(state.other_shares(&fresh(rng), &token, now)),
-        0..=2 => {
-            let path = match rng.random_bool(0.5) {
-                true => pick(rng, &files).unwrap_or_else(|| fresh(rng)),
-                false => fresh(rng),
-            };
-            state.other_writes(&path, token, now);
-        }
-        3 => drop(state.other_makes_dir(&fresh(rng), now)),
-        4 => {
-            if let Some(path) = pick(rng, &files) {
-                state.other_deletes(&path);
-            }
-        }
-        5 if rng.random_bool(0.3) => {
-            if let Some(path) = pick(rng, &dirs) {
-                state.other_deletes(&path);
-            }
-        }
-        _ => {
-            let all: Vec<RemotePath> = files.iter().chain(&dirs).cloned().collect();
-            if let Some(path) = pick(rng, &all) {
-                state.other_renames(&path, &fresh(rng), now);
-            }
-        }
-    }
-}
-
 fn shown(files: &BTreeMap<RemotePath, Option<Vec<u8>>>) -> String {
     let text = |bytes: &Option<Vec<u8>>| {
         bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
@@ -321,84 +259,60 @@ fn shown(files: &BTreeMap<RemotePath, Option<Vec<u8>>>) -> String {
     files.iter().map(|(path, bytes)| format!("{path} {:?}; ", text(bytes))).collect()
 }
 
-/// One history. Returns how much was destroyed that no client can see.
-fn history(seed: u64, profile: Profile) -> Result<u32, String> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut world = World::new(seed, profile);
-    let mut numbers = (0, 0);
-    let with_other = rng.random_bool(0.8);
-    for _ in 0..rng.random_range(1..5) {
-        world.server.state().faults = [0.0, 0.05, 0.25][rng.random_range(0..3)];
-        world.live(|life| {
-            let (rng, numbers) = (&mut rng, &mut numbers);
-            async move {
-                for _ in 0..rng.random_range(1..40) {
-                    let wait = [0, 30, 400, 3_000][rng.random_range(0..4)];
-                    tokio::time::sleep(Duration::from_millis(wait)).await;
-                    if with_other && rng.random_bool(0.35) {
-                        interfere(&life, rng, &mut numbers.1);
-                    } else {
-                        act(&life.program, rng, &mut numbers.0).await;
-                    }
-                }
-                let last = rng.random_range(0..2_000);
-                tokio::time::sleep(Duration::from_millis(last)).await;
-            }
-        });
-    }
-    world.server.state().faults = 0.0;
-    let mut outcome = Ok(());
-    world.live(|life| {
-        let outcome = &mut outcome;
-        async move { *outcome = life.quiesce().await }
-    });
-    outcome.map_err(|left| {
-        let state = world.server.state();
-        let last = state.requests.len().saturating_sub(12);
-        let dirty = world.tree.as_ref().map(|tree| tree.view(|tx| tx.dirty()));
-        format!("no convergence: {left}\n{dirty:#?}\nlast: {:?}", &state.requests[last..])
-    })?;
-    let acknowledged = world.acknowledged.lock().unwrap();
-    let state = world.server.state();
-    if let Some(violation) = state.violations().first() {
-        return Err((*violation).to_owned());
-    }
-    if let Some(loss) = state.owners_loss() {
-        return Err(loss);
-    }
-    let files = state.files();
-    for bytes in acknowledged.values() {
-        let there =
-            files.values().any(|there| there.as_ref() == Some(bytes)) || state.owner_has(bytes);
-        let given_up = state.destroyed_by_other.contains(bytes) || state.permitted.contains(bytes);
-        if !there && !given_up {
-            return Err(format!("lost: {:?}\n{}", String::from_utf8_lossy(bytes), shown(&files)));
-        }
-    }
-    Ok(state.unseeable)
-}
-
 /// The three invariants, in every history with this server.
 fn check_histories(profile: Profile) {
-    if std::env::var_os("NCFS_SIM_FIRST").is_some() {
-        // A second subscriber of the same test is no harm.
-        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
-    }
-    let seeds = std::env::var("NCFS_SIM_SEEDS").ok().and_then(|text| text.parse().ok());
-    let first = std::env::var("NCFS_SIM_FIRST").ok().and_then(|text| text.parse().ok());
-    let first: u64 = first.unwrap_or(0);
+    let first = number("NCFS_SIM_FIRST").unwrap_or(0);
     let mut unseeable = 0;
-    for seed in first..first + seeds.unwrap_or(SEEDS) {
-        tracing::debug!("seed {seed}");
-        match history(seed, profile) {
+    for seed in first..first + number("NCFS_SIM_SEEDS").unwrap_or(SEEDS) {
+        match try_seed(seed, profile) {
             Ok(more) => unseeable += more,
-            Err(broken) => panic!(
-                "{}, seed {seed} (NCFS_SIM_FIRST={seed} NCFS_SIM_SEEDS=1): {broken}",
-                profile.name
-            ),
+            Err(report) => panic!("{report}"),
         }
     }
     println!("{}: destroyed in ways that no client can see: {unseeable}", profile.name);
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs the history of one seed. Returns how much was destroyed that no client can see, or the
+/// smallest history that breaks the same invariant, in words.
+fn try_seed(seed: u64, profile: Profile) -> Result<u32, String> {
+    let history = History::new(seed, profile);
+    let outcome = run(&history);
+    let Some(broken) = outcome.broken else { return Ok(outcome.unseeable) };
+    let smallest = shrink(history, |history| {
+        let outcome = run(history);
+        outcome.broken.filter(|now| now.what == broken.what).map(|_| outcome.faulted)
+    });
+    let outcome = match std::env::var_os("NCFS_SIM_FIRST") {
+        Some(_) => logged(|| run(&smallest)),
+        None => run(&smallest),
+    };
+    let told = outcome.broken.map_or(broken.told, |broken| broken.told);
+    Err(format!(
+        "{}, seed {seed}: {:?} is broken: {told}\n\nThe smallest history that breaks it ({} steps):\n\
+         {}\n\nAgain, with all that the engine logs:\n  {}",
+        profile.name,
+        broken.what,
+        smallest.steps.len(),
+        outcome.story.join("\n"),
+        command(seed, profile),
+    ))
+}
+
+fn logged<T>(run: impl FnOnce() -> T) -> T {
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).finish();
+    tracing::subscriber::with_default(subscriber, run)
+}
+
+/// What runs one seed again.
+fn command(seed: u64, profile: Profile) -> String {
+    format!(
+        "NCFS_SIM_FIRST={seed} NCFS_SIM_SEEDS=1 cargo test --locked --lib -- --nocapture {}",
+        profile.test
+    )
 }
 
 #[test]
@@ -423,22 +337,8 @@ fn every_history_with_a_bare_server_is_durable_destroys_nothing_and_converges() 
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    let trace = |seed| {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut world = World::new(seed, NEXTCLOUD);
-        world.server.state().faults = 0.1;
-        let mut numbers = (0, 0);
-        world.live(|life| {
-            let (rng, numbers) = (&mut rng, &mut numbers);
-            async move {
-                for _ in 0..60 {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    interfere(&life, rng, &mut numbers.1);
-                    act(&life.program, rng, &mut numbers.0).await;
-                }
-            }
-        });
-        std::mem::take(&mut world.server.state().requests)
-    };
-    assert_eq!(trace(7), trace(7));
+    for seed in 0..5 {
+        let story = || run(&History::new(seed, NEXTCLOUD)).story;
+        assert_eq!(story(), story());
+    }
 }

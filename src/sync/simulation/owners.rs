@@ -26,7 +26,6 @@ impl State {
         if !self.profile.is_nextcloud() || !self.other_makes_dir(path, now) {
             return false;
         }
-        tracing::debug!("other: share {path}");
         if let Some(root) = self.objects.get_mut(path) {
             root.share = true;
         }

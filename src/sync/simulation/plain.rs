@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::faults::Weather;
 use super::profile::{APACHE, BARE, RCLONE};
 use super::program::Program;
 use super::scenarios::{
@@ -92,12 +93,12 @@ fn what_somebody_added_deep_in_a_removed_tree_stays_where_directories_have_no_ta
 #[test]
 fn a_rename_elsewhere_without_ids_keeps_unsent_changes_under_the_old_name() {
     requests_on(APACHE, a_file, async |life| {
-        life.server.state().faults = 1.0;
+        life.server.state().weather = Weather::mixed(100);
         life.program.write("a", b"ours");
         let now = now(life);
         assert!(life.server.state().other_renames(&path("a"), &path("b"), now));
         tokio::time::sleep(Duration::from_secs(20)).await;
-        life.server.state().faults = 0.0;
+        life.server.state().weather = Weather::CALM;
         settled(life).await;
         let there = contents(life);
         let expected = [(path("a"), Some(b"ours".to_vec())), (path("b"), Some(b"one".to_vec()))];

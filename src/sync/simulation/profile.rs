@@ -17,6 +17,8 @@ pub enum Tags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     pub name: &'static str,
+    /// The test that tries histories with it.
+    pub test: &'static str,
     pub vendor: Vendor,
     pub tags_propagate: bool,
     pub depth_infinity: bool,
@@ -28,6 +30,7 @@ pub struct Profile {
 
 pub const NEXTCLOUD: Profile = Profile {
     name: "nextcloud",
+    test: "every_history_with_a_nextcloud",
     vendor: Vendor::Nextcloud,
     tags_propagate: true,
     depth_infinity: true,
@@ -40,6 +43,7 @@ pub const NEXTCLOUD: Profile = Profile {
 /// As Apache's mod_dav: good tags and conditions, and nothing else.
 pub const APACHE: Profile = Profile {
     name: "apache",
+    test: "every_history_with_an_apache",
     vendor: Vendor::Webdav,
     tags_propagate: false,
     depth_infinity: false,
@@ -52,6 +56,7 @@ pub const APACHE: Profile = Profile {
 /// As `rclone serve webdav`: times can be set, tags are weak, uploads and deletions unconditional.
 pub const RCLONE: Profile = Profile {
     name: "rclone",
+    test: "every_history_with_rclone",
     depth_infinity: true,
     sets_mtime: true,
     conditions: Conditions { put: false, delete: false, ..Conditions::ALL },
@@ -62,6 +67,7 @@ pub const RCLONE: Profile = Profile {
 /// The least that can be mounted.
 pub const BARE: Profile = Profile {
     name: "bare",
+    test: "every_history_with_a_bare",
     conditions: Conditions {
         put: false,
         delete: false,

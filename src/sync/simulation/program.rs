@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 
 use super::server::{Server, sum};
+use super::story::{Story, text};
 use crate::clock::Clock;
 use crate::content::{Contents, ContentsError, Frozen};
 use crate::remote::{Remote, Source};
@@ -94,7 +95,7 @@ impl Contents for Bytes_ {
         let (bytes, generation) = self.bytes(ino).await?;
         self.disk.lock().unwrap().freezing = Some(ino);
         // A checksum takes its time.
-        self.server.gap().await;
+        self.server.collect(ino).await;
         let sum = sum(&bytes);
         Ok(Frozen { source: Arc::new(Memory(bytes)), sum, generation })
     }
@@ -154,6 +155,7 @@ pub struct Program {
     pub clock: Arc<dyn Clock>,
     /// Hears of directories that are used.
     pub lister: Arc<dyn Lister>,
+    pub story: Story,
     /// The last acknowledged content of every file that the programs still have.
     pub acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
 }
@@ -174,6 +176,23 @@ impl Program {
             self.lister.used(at);
             found = self.tree().child(at, &name(part).key()).unwrap();
             at = found.as_ref()?.ino;
+        }
+        found
+    }
+
+    /// All that programs see, and whether it is a directory.
+    pub fn paths(&self) -> Vec<(String, bool)> {
+        let mut found = Vec::new();
+        let mut dirs = vec![(Ino::ROOT, String::new())];
+        while let Some((dir, above)) = dirs.pop() {
+            for child in self.tree().view(|tx| tx.children(dir, Ino(0), 1000)).unwrap() {
+                let Some(place) = &child.local else { continue };
+                let path = format!("{above}{}", place.name);
+                if child.is_dir() {
+                    dirs.push((child.ino, format!("{path}/")));
+                }
+                found.push((path, child.is_dir()));
+            }
         }
         found
     }
@@ -217,7 +236,7 @@ impl Program {
         let Some(place) = self.place(path).filter(|_| self.find(path).is_none()) else {
             return false;
         };
-        tracing::debug!("program: mkdir {path}");
+        self.story.tell(format_args!("a program makes the directory /{path}"));
         let dir = self.blank(place, Body::Dir { listed: true, tag: None });
         self.tree().transact(|tx| tx.insert(dir)).is_ok()
     }
@@ -229,7 +248,7 @@ impl Program {
         if old.as_ref().is_some_and(|old| !old.is_file()) {
             return false;
         }
-        tracing::debug!("program: write {path} {:?}", String::from_utf8_lossy(bytes));
+        self.story.tell(format_args!("a program writes {} into /{path}", text(bytes)));
         let id = StagingId(self.tree().allocate_id().unwrap());
         self.bytes.disk.lock().unwrap().staged.insert(id, bytes.to_vec());
         let now = self.clock.now();
@@ -262,7 +281,7 @@ impl Program {
     pub async fn read(&self, path: &str) -> Option<Vec<u8>> {
         let node = self.find(path)?;
         let (bytes, _) = self.bytes.bytes(node.ino).await.ok()?;
-        tracing::debug!("program: read {path} {:?}", String::from_utf8_lossy(&bytes));
+        self.story.tell(format_args!("a program has read {} from /{path}", text(&bytes)));
         self.bytes.server.state().permitted.insert(bytes.clone());
         Some(bytes)
     }
@@ -273,7 +292,7 @@ impl Program {
         if node.is_dir() && !(node.is_listed() && empty) {
             return false;
         }
-        tracing::debug!("program: remove {path} {:?}", node.ino);
+        self.story.tell(format_args!("a program removes /{path}"));
         self.has_seen(&node);
         if let Some(synced) = &node.synced {
             self.bytes.server.state().removed_alone(&synced.version);
@@ -303,7 +322,7 @@ impl Program {
         if over.as_ref().is_some_and(|over| !over.is_file() || !node.is_file()) {
             return false;
         }
-        tracing::debug!("program: rename {from} {:?} to {to}", node.ino);
+        self.story.tell(format_args!("a program renames /{from} to /{to}"));
         if let Some(over) = &over {
             self.has_seen(over);
             self.acknowledged.lock().unwrap().remove(&over.ino);
@@ -328,7 +347,7 @@ impl Program {
         if first.ino == second.ino || inside(one, other) || inside(other, one) {
             return false;
         }
-        tracing::debug!("program: exchange {one} {:?} and {other} {:?}", first.ino, second.ino);
+        self.story.tell(format_args!("a program exchanges /{one} and /{other}"));
         let now = self.clock.now();
         self.tree()
             .transact(|tx| {
@@ -394,6 +413,7 @@ impl Program {
 
     pub fn touch(&self, path: &str, secs: i64) -> bool {
         let Some(node) = self.find(path).filter(|node| node.is_file()) else { return false };
+        self.story.tell(format_args!("a program sets the time of /{path} to {secs}"));
         let mut node = (*node).clone();
         node.attr.mtime = crate::types::Time::from_secs(secs);
         node.mtime_set = true;

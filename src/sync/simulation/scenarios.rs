@@ -39,19 +39,16 @@ pub fn requests_on(
 ) -> Vec<String> {
     let mut world = World::new(1, profile);
     let mut told = Vec::new();
-    world.live(|life| {
-        let told = &mut told;
-        async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            prepare(&life.program);
-            settled(&life).await;
-            // Past the second in which the tags are racy.
-            tokio::time::sleep(Duration::from_secs(30)).await;
-            changes(&life.server);
-            act(&life).await;
-            settled(&life).await;
-            *told = changes(&life.server);
-        }
+    world.live(async |life| {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        prepare(&life.program);
+        settled(&life).await;
+        // Past the second in which the tags are racy.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        changes(&life.server);
+        act(&life).await;
+        settled(&life).await;
+        told = changes(&life.server);
     });
     told
 }

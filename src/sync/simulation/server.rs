@@ -9,43 +9,43 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use sha1::{Digest, Sha1};
 
 use super::SimClock;
+use super::chance::dice;
+use super::faults::Fault;
 use super::profile::Profile;
 use super::store::{Object, State};
+use super::story::Story;
 use crate::clock::Clock;
 use crate::remote::{
     Body, Capabilities, Depth, Listing, Look, MoveIf, Quota, Remote, RemoteError, Result, Upload,
     Written,
 };
-use crate::types::{ByteRange, Etag, FileId, RemotePath, Sha1Sum, Version};
+use crate::types::{ByteRange, Etag, FileId, Ino, RemotePath, Sha1Sum, Version};
 
 pub fn sum(bytes: &[u8]) -> Sha1Sum {
     Sha1Sum(Sha1::digest(bytes).into())
 }
 
 pub struct Server {
-    pub state: Mutex<State>,
-    rng: Mutex<StdRng>,
+    state: Mutex<State>,
+    seed: u64,
     clock: SimClock,
+    story: Story,
     capabilities: Capabilities,
 }
 
-/// What happens to one request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    /// Nothing happens and an error comes.
-    Refused(u8),
-    /// It is carried out, and no answer comes.
-    Unanswered,
+/// A request on its way.
+struct Passage {
+    name: String,
+    fault: Option<Fault>,
+    back: Duration,
 }
 
 impl Server {
-    pub fn new(seed: u64, clock: SimClock, profile: Profile) -> Self {
+    pub fn new(seed: u64, clock: SimClock, story: Story, profile: Profile) -> Self {
         let mut state = State::new(profile);
         let root = Object {
             id: 1,
@@ -58,12 +58,7 @@ impl Server {
             share: false,
         };
         state.objects.insert(RemotePath::root(), root);
-        Self {
-            state: Mutex::new(state),
-            rng: Mutex::new(StdRng::seed_from_u64(seed)),
-            clock,
-            capabilities: profile.capabilities(),
-        }
+        Self { state: Mutex::new(state), seed, clock, story, capabilities: profile.capabilities() }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -75,46 +70,58 @@ impl Server {
     }
 
     /// Time between two requests that together are one.
-    pub async fn gap(&self) {
-        let wait = self.rng.lock().unwrap().random_range(1..150);
+    async fn gap(&self, passage: &Passage) {
+        tokio::time::sleep(passage.back).await;
+    }
+
+    /// The time that it takes to collect the bytes of a file.
+    pub async fn collect(&self, ino: Ino) {
+        let wait = dice(self.seed, ("collect", ino.0)).random_range(1..150);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 
     /// The time on the way there, and what becomes of the request.
-    async fn travel(&self, method: &str, path: &RemotePath) -> Result<Fate> {
-        let (wait, fate) = {
-            let mut rng = self.rng.lock().unwrap();
-            let faults = self.state().faults;
-            let fate = match rng.random_bool(faults) {
-                false => Fate::Answered,
-                true if rng.random_bool(0.4) => Fate::Unanswered,
-                true => Fate::Refused(rng.random_range(0..5)),
-            };
-            (rng.random_range(1..150), fate)
+    async fn travel(&self, method: &str, path: &RemotePath) -> Result<Passage> {
+        let (name, fault, there, back) = {
+            let mut state = self.state();
+            let request = format!("{method} {path}");
+            let count = state.counts.entry(request.clone()).or_default();
+            *count += 1;
+            let name = format!("{request} ({count})");
+            let mut dice = dice(self.seed, &name);
+            let mut wait = || Duration::from_millis(dice.random_range(1..150));
+            let (there, back) = (wait(), wait());
+            let fault = state.weather.meets(method, &mut dice);
+            let fault = fault.filter(|_| !state.spared.contains(&name));
+            if fault.is_some() {
+                state.faulted.push(name.clone());
+            }
+            (name, fault, there, back)
         };
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        tokio::time::sleep(there).await;
         self.state().requests.push(format!("{method} {path}"));
-        match fate {
-            Fate::Refused(0) => Err(RemoteError::NoAnswer("cut before".into())),
-            Fate::Refused(1) => Err(RemoteError::Locked),
-            Fate::Refused(2) => Err(RemoteError::Status { status: 500, message: "oops".into() }),
-            Fate::Refused(3) => Err(RemoteError::TooManyRequests { retry_after: None }),
-            Fate::Refused(_) => Err(RemoteError::Unavailable {
-                reason: "maintenance".into(),
-                maintenance: true,
-                retry_after: None,
-            }),
-            fate => Ok(fate),
+        match fault {
+            Some(fault) => self.story.tell(format_args!("  {name}: {}", fault.words())),
+            None if method.starts_with("PROPFIND") => {}
+            None => self.story.tell(format_args!("  {name}")),
+        }
+        match fault.and_then(Fault::refusal) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Passage { name, fault, back }),
         }
     }
 
     /// The time on the way back.
-    async fn answer<T>(&self, fate: Fate, value: Result<T>) -> Result<T> {
-        let wait = self.rng.lock().unwrap().random_range(1..150);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        match fate {
-            Fate::Unanswered => Err(RemoteError::NoAnswer("cut after".into())),
-            _ => value,
+    async fn answer<T>(&self, passage: Passage, value: Result<T>) -> Result<T> {
+        tokio::time::sleep(passage.back).await;
+        match passage.fault {
+            Some(Fault::CutAfter) => Err(RemoteError::NoAnswer("cut after".into())),
+            _ => {
+                if let Err(error) = &value {
+                    self.story.tell(format_args!("  {}: {error}", passage.name));
+                }
+                value
+            }
         }
     }
 }
@@ -126,7 +133,7 @@ impl Remote for Server {
     }
 
     async fn list(&self, path: &RemotePath, depth: Depth) -> Result<Listing> {
-        let fate = self.travel("PROPFIND", path).await?;
+        let passage = self.travel("PROPFIND", path).await?;
         let now = self.secs();
         let entries = {
             let mut state = self.state();
@@ -153,12 +160,12 @@ impl Remote for Server {
                 }
             }
         };
-        let entries = self.answer(fate, entries).await?;
+        let entries = self.answer(passage, entries).await?;
         Ok(Listing { server_time: Some(now), entries: stream::iter(entries).boxed() })
     }
 
     async fn look(&self, path: &RemotePath) -> Result<Look> {
-        let fate = self.travel("PROPFIND0", path).await?;
+        let passage = self.travel("PROPFIND0", path).await?;
         let now = self.secs();
         let found = {
             let mut state = self.state();
@@ -168,7 +175,7 @@ impl Remote for Server {
                 .map(|object| Look { server_time: Some(now), entry: state.entry(path, object) })
                 .ok_or(RemoteError::NotFound)
         };
-        self.answer(fate, found).await
+        self.answer(passage, found).await
     }
 
     async fn read(
@@ -177,7 +184,7 @@ impl Remote for Server {
         range: Option<ByteRange>,
         only: Option<&Etag>,
     ) -> Result<Body> {
-        let fate = self.travel("GET", path).await?;
+        let passage = self.travel("GET", path).await?;
         let now = self.secs();
         let found = {
             let mut state = self.state();
@@ -196,7 +203,7 @@ impl Remote for Server {
                 },
             }
         };
-        let (data, etag) = self.answer(fate, found).await?;
+        let (data, etag) = self.answer(passage, found).await?;
         let whole = ByteRange::new(0, data.len() as u64);
         let range = range.map_or(whole, |range| range.intersection(whole));
         let part = Bytes::copy_from_slice(&data[range.start as usize..range.end as usize]);
@@ -205,14 +212,14 @@ impl Remote for Server {
     }
 
     async fn put(&self, path: &RemotePath, upload: Upload) -> Result<Written> {
-        let fate = self.travel("PUT", path).await?;
+        let passage = self.travel("PUT", path).await?;
         let mut data = Vec::new();
         let mut stream = upload.source.read(ByteRange::new(0, upload.source.size()));
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(|error| RemoteError::Source(error.to_string()))?;
             data.extend_from_slice(&bytes);
         }
-        let torn = fate == Fate::Unanswered && self.rng.lock().unwrap().random_bool(0.3);
+        let torn = passage.fault == Some(Fault::Torn);
         let torn = std::mem::take(&mut self.state().tear) || torn;
         let profile = self.state().profile;
         let mut since = None;
@@ -224,7 +231,7 @@ impl Remote for Server {
                 }
                 Some(state.moment())
             };
-            self.gap().await;
+            self.gap(&passage).await;
         }
         let now = self.secs();
         let stored = {
@@ -256,12 +263,12 @@ impl Remote for Server {
                 }
             }
         };
-        if profile.is_nextcloud() || stored.is_err() || fate == Fate::Unanswered {
-            let version = self.answer(fate, stored).await?;
+        if profile.is_nextcloud() || stored.is_err() || passage.fault.is_some() {
+            let version = self.answer(passage, stored).await?;
             return Ok(Version { upload_time: None, ..version });
         }
         // The answer tells nothing of what the server made of it: a look does.
-        self.gap().await;
+        self.gap(&passage).await;
         let shown = {
             let mut state = self.state();
             let there = state.objects.get(path);
@@ -275,11 +282,11 @@ impl Remote for Server {
                 _ => Err(RemoteError::NoAnswer("somebody else wrote it, too".into())),
             }
         };
-        self.answer(fate, shown).await
+        self.answer(passage, shown).await
     }
 
     async fn make_dir(&self, path: &RemotePath) -> Result<Option<FileId>> {
-        let fate = self.travel("MKCOL", path).await?;
+        let passage = self.travel("MKCOL", path).await?;
         let now = self.secs();
         let made = {
             let mut state = self.state();
@@ -291,7 +298,7 @@ impl Remote for Server {
                 Ok(Some(FileId(state.make_dir(path, now).to_string().into())))
             }
         };
-        self.answer(fate, made).await
+        self.answer(passage, made).await
     }
 
     async fn rename(
@@ -301,7 +308,7 @@ impl Remote for Server {
         source: Option<&Etag>,
         target: MoveIf,
     ) -> Result<()> {
-        let fate = self.travel("MOVE", from).await?;
+        let passage = self.travel("MOVE", from).await?;
         let conditions = self.state().profile.conditions;
         let replaced = match &target {
             MoveIf::Holds(tag) => Some(tag),
@@ -316,7 +323,7 @@ impl Remote for Server {
                 }
                 Some(state.moment())
             };
-            self.gap().await;
+            self.gap(&passage).await;
         }
         let checked = |checks: bool, tag| if checks { tag } else { None };
         let source = checked(conditions.move_source, source);
@@ -345,11 +352,11 @@ impl Remote for Server {
                 Ok(())
             }
         };
-        self.answer(fate, moved).await
+        self.answer(passage, moved).await
     }
 
     async fn copy(&self, from: &RemotePath, to: &RemotePath, source: Option<&Etag>) -> Result<()> {
-        let fate = self.travel("COPY", from).await?;
+        let passage = self.travel("COPY", from).await?;
         let copied = {
             let mut state = self.state();
             match state.objects.get(from).cloned() {
@@ -378,11 +385,11 @@ impl Remote for Server {
                 }
             }
         };
-        self.answer(fate, copied).await
+        self.answer(passage, copied).await
     }
 
     async fn delete(&self, path: &RemotePath, only: Option<&Etag>) -> Result<()> {
-        let fate = self.travel("DELETE", path).await?;
+        let passage = self.travel("DELETE", path).await?;
         let mut since = None;
         if only.is_some() && !self.state().profile.conditions.delete {
             since = {
@@ -395,7 +402,7 @@ impl Remote for Server {
                 }
                 Some(state.moment())
             };
-            self.gap().await;
+            self.gap(&passage).await;
         }
         let deleted = {
             let mut state = self.state();
@@ -421,11 +428,11 @@ impl Remote for Server {
                 }
             }
         };
-        self.answer(fate, deleted).await
+        self.answer(passage, deleted).await
     }
 
     async fn set_mtime(&self, path: &RemotePath, mtime: i64, only: Option<&Etag>) -> Result<()> {
-        let fate = self.travel("PROPPATCH", path).await?;
+        let passage = self.travel("PROPPATCH", path).await?;
         let done = {
             let mut state = self.state();
             match state.objects.get(path).cloned() {
@@ -444,7 +451,7 @@ impl Remote for Server {
                 }
             }
         };
-        self.answer(fate, done).await
+        self.answer(passage, done).await
     }
 
     async fn quota(&self) -> Result<Quota> {

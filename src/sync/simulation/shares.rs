@@ -12,18 +12,15 @@ use crate::clock::Clock;
 fn with_a_share<T>(act: impl AsyncFnOnce(&Life) -> T) -> T {
     let mut world = World::new(1, NEXTCLOUD);
     let mut told = None;
-    world.live(|life| {
-        let told = &mut told;
-        async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            let now = life.clock.now().secs();
-            assert!(life.server.state().other_shares(&path("s"), b"theirs", now));
-            life.quiesce().await.unwrap();
-            // Past the second in which the tags are racy.
-            tokio::time::sleep(Duration::from_secs(30)).await;
-            changes(&life.server);
-            *told = Some(act(&life).await);
-        }
+    world.live(async |life| {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = life.clock.now().secs();
+        assert!(life.server.state().other_shares(&path("s"), b"theirs", now));
+        life.quiesce().await.unwrap();
+        // Past the second in which the tags are racy.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        changes(&life.server);
+        told = Some(act(&life).await);
     });
     told.unwrap()
 }

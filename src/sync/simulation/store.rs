@@ -1,8 +1,9 @@
 //! What the server of the simulation holds, what the other client does to it, and a record of what
 //! was destroyed: by whom, and whether a client could have seen it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::faults::Weather;
 use super::owners::Owners;
 use super::profile::{Profile, Tags};
 use crate::remote::{Entry, PutIf};
@@ -57,7 +58,12 @@ pub struct State {
     pub mistaken: HashMap<Vec<u8>, Vec<u8>>,
     /// Requests so far, by method.
     pub requests: Vec<String>,
-    pub faults: f64,
+    pub weather: Weather,
+    /// How often each request was made.
+    pub counts: HashMap<String, u32>,
+    /// The requests that the weather touched, and those that it must not touch.
+    pub faulted: Vec<String>,
+    pub spared: BTreeSet<String>,
     /// The next upload is cut in the middle.
     pub tear: bool,
     /// The next listing leaves this out.
@@ -342,7 +348,6 @@ impl State {
         if !self.parent_is_there(path) || target.is_some_and(|target| target.data.is_none()) {
             return false;
         }
-        tracing::debug!("other: write {path} {:?}", String::from_utf8_lossy(&data));
         if let Some(old) = target.and_then(|target| target.data.clone()) {
             self.destroyed_by_other.insert(old);
         }
@@ -384,7 +389,6 @@ impl State {
     }
 
     pub fn other_deletes(&mut self, path: &RemotePath) {
-        tracing::debug!("other: delete {path}");
         for path in self.below(path) {
             if let Some(object) = self.objects.remove(&path) {
                 self.destroyed_by_other.extend(object.data);
@@ -399,7 +403,6 @@ impl State {
             && self.parent_is_there(to)
             && !to.0.starts_with(&from.0);
         if possible {
-            tracing::debug!("other: rename {from} to {to}");
             self.move_tree(from, to, false);
             self.tick += 1;
             for path in self.below(to) {
