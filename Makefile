@@ -6,6 +6,10 @@
 # Both begin with `make setup`, which installs what is missing and nothing else. Root's rights are
 # taken through sudo where they are needed.
 #
+# To search longer for a history of faults, crashes and other clients that loses something:
+#
+#   make soak    for SOAK_SECONDS=60, and says how many it tried; SOAK_SEED repeats a search
+#
 # To install it, from source or as a package:
 #
 #   make build && sudo make install      make uninstall undoes it; PREFIX and DESTDIR are honoured
@@ -15,10 +19,12 @@
 #
 #   make book
 
-.PHONY: demo test setup setup-test build install uninstall deb book
+.PHONY: demo test soak setup setup-test build install uninstall deb book
 
 # For ncfs demo, such as: make demo ARGS=/tmp/somewhere
 ARGS ?=
+
+SOAK_SECONDS ?= 60
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -41,6 +47,10 @@ demo: setup
 
 test: setup-test
 	scripts/test
+
+soak: setup
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --locked --package ncfs --lib -- \
+	    --exact sync::simulation::soak::soak --ignored --nocapture
 
 setup:
 	scripts/setup

@@ -9,6 +9,8 @@
 //! A run is a [`history`], which is a value: one that breaks something is made smaller as long as it
 //! still does ([`shrink`]), and told in words ([`story`]).
 //!
+//! `make test` runs some seeds with each server, `make soak` ([`soak`]) as many as there is time for.
+//!
 //! After each run, with faults off, three invariants hold (DESIGN 9): _durable_, _no destruction_,
 //! _convergence_.
 
@@ -25,6 +27,7 @@ mod scenarios;
 mod server;
 mod shares;
 mod shrink;
+mod soak;
 mod store;
 mod story;
 
