@@ -119,9 +119,11 @@ impl History {
         let mut steps = Vec::new();
         let with_other = rng.random_bool(0.8);
         for _ in 0..rng.random_range(1..5) {
-            let percent = [0, 5, 25][rng.random_range(0..3)];
-            steps.push(Step::Weather(Weather::mixed(percent)));
+            let faults = rng.random_bool(0.8);
             for _ in 0..rng.random_range(1..40) {
+                if faults && rng.random_bool(0.1) {
+                    steps.push(Step::Weather(Weather::some(&mut rng)));
+                }
                 let wait = [0, 30, 400, 3_000][rng.random_range(0..4)];
                 if wait > 0 {
                     steps.push(Step::Wait(Duration::from_millis(wait)));

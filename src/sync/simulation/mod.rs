@@ -22,6 +22,7 @@ mod owners;
 mod plain;
 mod profile;
 mod program;
+mod requests;
 mod run;
 mod scenarios;
 mod server;
@@ -204,12 +205,15 @@ impl Life {
     /// Waits until both sides are equal and nothing is left to do.
     async fn quiesce(&self) -> Result<(), String> {
         let mut last = String::new();
-        for _ in 0..600 {
+        for second in 1..=600 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let left = self.engine.pending(None).unwrap();
+            if left.blocked > 0 && second % 10 == 0 {
+                // What somebody does about it, now that there is no reason any more.
+                self.engine.retry(Ino::ROOT).unwrap();
+            }
             if left.files > 0 {
-                let problems = self.engine.problems(3).unwrap();
-                last = format!("{left:?} {problems:?}");
+                last = format!("{left:?}{}", self.unsent());
                 continue;
             }
             let here = self.local_files();
@@ -232,6 +236,24 @@ impl Life {
             last = format!("here {}\nthere {}", shown(&here), shown(&there));
         }
         Err(last)
+    }
+
+    /// What is not on the server, in a few words each.
+    fn unsent(&self) -> String {
+        let dirty = self.program.bytes.tree.view(|tx| {
+            let mut lines = String::new();
+            for node in tx.dirty()? {
+                let here = tx.local_path(node.ino)?.map(|path| path.to_string());
+                let there = tx.synced_path(node.ino)?.map(|path| path.to_string());
+                let (state, blocked) = (node.state(), &node.push.blocked);
+                lines += &format!(
+                    "\n  {:?}, here {here:?}, there {there:?}: {state:?} {blocked:?}",
+                    node.ino
+                );
+            }
+            Ok(lines)
+        });
+        dirty.unwrap()
     }
 
     /// Directories (`None`) and files (`Some` of the bytes, if they are here).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::faults::Weather;
+use super::faults::{Fault, Weather};
 use super::profile::{APACHE, BARE, RCLONE};
 use super::program::Program;
 use super::scenarios::{
@@ -93,7 +93,7 @@ fn what_somebody_added_deep_in_a_removed_tree_stays_where_directories_have_no_ta
 #[test]
 fn a_rename_elsewhere_without_ids_keeps_unsent_changes_under_the_old_name() {
     requests_on(APACHE, a_file, async |life| {
-        life.server.state().weather = Weather::mixed(100);
+        life.server.state().weather = Weather::only(Fault::Locked);
         life.program.write("a", b"ours");
         let now = now(life);
         assert!(life.server.state().other_renames(&path("a"), &path("b"), now));

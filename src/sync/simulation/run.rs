@@ -74,10 +74,7 @@ fn through(world: &mut World, history: &History) -> Result<(), Broken> {
     let mut quiet = Ok(());
     let outcome = &mut quiet;
     world.live(async move |life| *outcome = life.quiesce().await);
-    quiet.map_err(|left| {
-        let dirty = world.tree.as_ref().map(|tree| tree.view(|tx| tx.dirty()));
-        Broken { what: Invariant::Convergence, told: format!("no convergence: {left}\n{dirty:#?}") }
-    })?;
+    quiet.map_err(|left| Broken { what: Invariant::Convergence, told: left })?;
     world.check()
 }
 
@@ -88,14 +85,7 @@ impl Life {
             Step::Program(act) => self.act(number, act).await,
             Step::Other(deed) => self.deed(number, deed),
             Step::Weather(weather) => {
-                let described = match (weather.percent, weather.what) {
-                    (0, _) => "all is well with the network".to_owned(),
-                    (percent, None) => format!("something happens to {percent} % of the requests"),
-                    (percent, Some(what)) => {
-                        format!("of {percent} % of the requests each {}", what.words())
-                    }
-                };
-                self.story.tell(described);
+                self.story.tell(weather.words());
                 self.server.state().weather = *weather;
             }
             Step::Kill => {}

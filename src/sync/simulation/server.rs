@@ -16,6 +16,7 @@ use super::SimClock;
 use super::chance::dice;
 use super::faults::Fault;
 use super::profile::Profile;
+use super::requests::{Change, Done, Put};
 use super::store::{Object, State};
 use super::story::Story;
 use crate::clock::Clock;
@@ -44,6 +45,15 @@ struct Passage {
     back: Duration,
 }
 
+impl Passage {
+    /// How much of the answer comes, and what then.
+    fn cut(&self) -> Option<(f64, RemoteError)> {
+        self.fault.filter(|fault| *fault == Fault::CutBody)?;
+        let whole = self.back.as_millis() as f64 / 150.0;
+        Some((whole, RemoteError::NoAnswer("cut in the middle".into())))
+    }
+}
+
 impl Server {
     pub fn new(seed: u64, clock: SimClock, story: Story, profile: Profile) -> Self {
         let mut state = State::new(profile);
@@ -62,7 +72,16 @@ impl Server {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        let mut state = self.state.lock().unwrap();
+        let now = self.clock.now();
+        while let Some(at) = state.late.iter().position(|(due, ..)| *due <= now) {
+            let (_, name, change) = state.late.remove(at);
+            match state.carry_out(&change, None, now.secs()) {
+                Ok(_) => self.story.tell(format_args!("  {name} is carried out now")),
+                Err(error) => self.story.tell(format_args!("  {name} comes too late: {error}")),
+            }
+        }
+        state
     }
 
     fn secs(&self) -> i64 {
@@ -114,15 +133,39 @@ impl Server {
     /// The time on the way back.
     async fn answer<T>(&self, passage: Passage, value: Result<T>) -> Result<T> {
         tokio::time::sleep(passage.back).await;
-        match passage.fault {
-            Some(Fault::CutAfter) => Err(RemoteError::NoAnswer("cut after".into())),
-            _ => {
-                if let Err(error) = &value {
-                    self.story.tell(format_args!("  {}: {error}", passage.name));
-                }
-                value
+        if let Some(error) = passage.fault.and_then(Fault::instead_of_answer) {
+            return Err(error);
+        }
+        if let Err(error) = &value {
+            self.story.tell(format_args!("  {}: {error}", passage.name));
+        }
+        value
+    }
+
+    /// A request that changes something.
+    async fn change(&self, change: Change) -> Result<Done> {
+        let (method, path) = change.request();
+        let passage = self.travel(method, path).await?;
+        let done = self.carry_out(&passage, &change).await;
+        self.answer(passage, done).await
+    }
+
+    async fn carry_out(&self, passage: &Passage, change: &Change) -> Result<Done> {
+        if passage.fault == Some(Fault::Late) {
+            let mut state = self.state();
+            if state.is_guarded(change) {
+                let wait = dice(self.seed, (&passage.name, "late")).random_range(200..20_000);
+                let due = self.clock.now().plus_millis(wait);
+                state.late.push((due, passage.name.clone(), change.clone()));
+                return Ok(Done::Nothing);
             }
         }
+        let since = self.state().look_first(change)?;
+        if since.is_some() {
+            self.gap(passage).await;
+        }
+        let now = self.secs();
+        self.state().carry_out(change, since, now)
     }
 }
 
@@ -160,7 +203,12 @@ impl Remote for Server {
                 }
             }
         };
-        let entries = self.answer(passage, entries).await?;
+        let cut = passage.cut();
+        let mut entries = self.answer(passage, entries).await?;
+        if let Some((whole, error)) = cut {
+            entries.truncate((entries.len() as f64 * whole) as usize);
+            entries.push(Err(error));
+        }
         Ok(Listing { server_time: Some(now), entries: stream::iter(entries).boxed() })
     }
 
@@ -203,11 +251,17 @@ impl Remote for Server {
                 },
             }
         };
+        let cut = passage.cut();
         let (data, etag) = self.answer(passage, found).await?;
         let whole = ByteRange::new(0, data.len() as u64);
         let range = range.map_or(whole, |range| range.intersection(whole));
-        let part = Bytes::copy_from_slice(&data[range.start as usize..range.end as usize]);
-        let bytes = stream::iter([Ok(part)]).boxed();
+        let mut part = Bytes::copy_from_slice(&data[range.start as usize..range.end as usize]);
+        let mut end = None;
+        if let Some((whole, error)) = cut {
+            part.truncate((part.len() as f64 * whole) as usize);
+            end = Some(Err(error));
+        }
+        let bytes = stream::iter([Ok(part)].into_iter().chain(end)).boxed();
         Ok(Body { range, etag: Some(Etag(etag.into())), bytes })
     }
 
@@ -219,53 +273,31 @@ impl Remote for Server {
             let bytes = bytes.map_err(|error| RemoteError::Source(error.to_string()))?;
             data.extend_from_slice(&bytes);
         }
-        let torn = passage.fault == Some(Fault::Torn);
-        let torn = std::mem::take(&mut self.state().tear) || torn;
-        let profile = self.state().profile;
-        let mut since = None;
-        if !profile.conditions.put {
-            since = {
-                let mut state = self.state();
-                if !state.put_may(path, &upload.condition) {
-                    return Err(RemoteError::PreconditionFailed { etag: None });
-                }
-                Some(state.moment())
-            };
-            self.gap(&passage).await;
-        }
-        let now = self.secs();
-        let stored = {
-            let mut state = self.state();
-            let target = state.objects.get(path).map(|object| object.data.clone());
-            if !state.parent_is_there(path) {
-                Err(RemoteError::NotFound)
-            } else if target == Some(None) {
-                Err(RemoteError::Conflict("a folder".into()))
-            } else if since.is_none() && !state.put_may(path, &upload.condition) {
-                Err(RemoteError::PreconditionFailed { etag: None })
-            } else {
-                let was_torn = state.objects.get(path).is_some_and(|object| object.torn.is_some());
-                let target = target.flatten();
-                if let Some(old) = target.as_ref().filter(|old| **old != data && !was_torn) {
-                    state.we_destroy(path, old, "PUT", since);
-                }
-                let prefix = data[..data.len() / 2].to_vec();
-                if torn && !profile.is_nextcloud() {
-                    state.store(path, prefix, now, None, now);
-                    Err(RemoteError::NoAnswer("torn".into()))
-                } else if torn && target.is_some() {
-                    if let Some(object) = state.objects.get_mut(path) {
-                        object.torn = Some(prefix);
-                    }
-                    Err(RemoteError::NoAnswer("torn".into()))
-                } else {
-                    Ok(state.store(path, data.clone(), upload.mtime, upload.checksum, now))
-                }
-            }
+        let torn = std::mem::take(&mut self.state().tear) || passage.fault == Some(Fault::Torn);
+        let put = Put {
+            path: path.clone(),
+            data: data.clone(),
+            condition: upload.condition,
+            mtime: upload.mtime,
+            checksum: upload.checksum,
+            torn,
         };
-        if profile.is_nextcloud() || stored.is_err() || passage.fault.is_some() {
-            let version = self.answer(passage, stored).await?;
-            return Ok(Version { upload_time: None, ..version });
+        let done = self.carry_out(&passage, &Change::Put(put)).await;
+        let profile = self.state().profile;
+        let unanswered = passage.fault.and_then(Fault::instead_of_answer).is_some();
+        let done = match done {
+            Ok(Done::Stored(version)) => Ok(version),
+            Ok(_) => Err(RemoteError::NoAnswer("held".into())),
+            Err(error) => Err(error),
+        };
+        if profile.is_nextcloud() || done.is_err() || unanswered {
+            let other = passage.fault == Some(Fault::OtherTag);
+            let version = self.answer(passage, done).await?;
+            let etag = match other {
+                true => Some(Etag(format!("\"other{}\"", self.state().fresh()).into())),
+                false => version.etag,
+            };
+            return Ok(Version { upload_time: None, etag, ..version });
         }
         // The answer tells nothing of what the server made of it: a look does.
         self.gap(&passage).await;
@@ -286,19 +318,10 @@ impl Remote for Server {
     }
 
     async fn make_dir(&self, path: &RemotePath) -> Result<Option<FileId>> {
-        let passage = self.travel("MKCOL", path).await?;
-        let now = self.secs();
-        let made = {
-            let mut state = self.state();
-            if !state.parent_is_there(path) {
-                Err(RemoteError::Conflict("no parent".into()))
-            } else if state.objects.contains_key(path) {
-                Err(RemoteError::Exists)
-            } else {
-                Ok(Some(FileId(state.make_dir(path, now).to_string().into())))
-            }
-        };
-        self.answer(passage, made).await
+        match self.change(Change::MakeDir { path: path.clone() }).await? {
+            Done::Made(id) => Ok(Some(id)),
+            _ => Ok(None),
+        }
     }
 
     async fn rename(
@@ -308,150 +331,23 @@ impl Remote for Server {
         source: Option<&Etag>,
         target: MoveIf,
     ) -> Result<()> {
-        let passage = self.travel("MOVE", from).await?;
-        let conditions = self.state().profile.conditions;
-        let replaced = match &target {
-            MoveIf::Holds(tag) => Some(tag),
-            MoveIf::Free => None,
-        };
-        let mut since = None;
-        if !conditions.move_source || !conditions.move_target {
-            since = {
-                let mut state = self.state();
-                if !state.holds(from, source) || !state.holds(to, replaced) {
-                    return Err(RemoteError::PreconditionFailed { etag: None });
-                }
-                Some(state.moment())
-            };
-            self.gap(&passage).await;
-        }
-        let checked = |checks: bool, tag| if checks { tag } else { None };
-        let source = checked(conditions.move_source, source);
-        let replaced = checked(conditions.move_target, replaced);
-        let moved = {
-            let mut state = self.state();
-            let held = state.objects.get(to).map(|object| object.data.clone());
-            if !state.objects.contains_key(from) {
-                Err(RemoteError::NotFound)
-            } else if !state.holds(from, source) {
-                Err(RemoteError::PreconditionFailed { etag: None })
-            } else if !state.parent_is_there(to) {
-                Err(RemoteError::Conflict("no parent".into()))
-            } else if to.0.starts_with(&from.0) {
-                Err(RemoteError::Conflict("into itself".into()))
-            } else if held.is_some() == (target == MoveIf::Free) || !state.holds(to, replaced) {
-                Err(RemoteError::PreconditionFailed { etag: None })
-            } else if held == Some(None) {
-                Err(RemoteError::Conflict("a folder".into()))
-            } else {
-                if let Some(old) = held.flatten() {
-                    state.we_destroy(to, &old, "MOVE", since.filter(|_| !conditions.move_target));
-                    state.objects.remove(to);
-                }
-                state.move_tree(from, to, true);
-                Ok(())
-            }
-        };
-        self.answer(passage, moved).await
+        let (from, to, source) = (from.clone(), to.clone(), source.cloned());
+        self.change(Change::Move { from, to, source, target }).await.map(drop)
     }
 
     async fn copy(&self, from: &RemotePath, to: &RemotePath, source: Option<&Etag>) -> Result<()> {
-        let passage = self.travel("COPY", from).await?;
-        let copied = {
-            let mut state = self.state();
-            match state.objects.get(from).cloned() {
-                None => Err(RemoteError::NotFound),
-                Some(object) if source.is_some_and(|tag| *tag.0 != *object.etag) => {
-                    Err(RemoteError::PreconditionFailed { etag: None })
-                }
-                Some(_) if state.objects.contains_key(to) => {
-                    Err(RemoteError::PreconditionFailed { etag: None })
-                }
-                Some(_) if !state.parent_is_there(to) => {
-                    Err(RemoteError::Conflict("no parent".into()))
-                }
-                Some(object) => {
-                    let id = state.fresh();
-                    let mut copy = Object { id, checksum: None, ..object };
-                    if !state.profile.is_nextcloud() {
-                        copy.mtime = self.secs();
-                        let size = copy.data.as_ref().map_or(0, Vec::len);
-                        copy.etag = state.tag_for(id, copy.mtime, size);
-                    }
-                    state.objects.insert(to.clone(), copy);
-                    state.note(to);
-                    state.propagate(to);
-                    Ok(())
-                }
-            }
-        };
-        self.answer(passage, copied).await
+        let (from, to, source) = (from.clone(), to.clone(), source.cloned());
+        self.change(Change::Copy { from, to, source }).await.map(drop)
     }
 
     async fn delete(&self, path: &RemotePath, only: Option<&Etag>) -> Result<()> {
-        let passage = self.travel("DELETE", path).await?;
-        let mut since = None;
-        if only.is_some() && !self.state().profile.conditions.delete {
-            since = {
-                let mut state = self.state();
-                if !state.objects.contains_key(path) {
-                    return Err(RemoteError::NotFound);
-                }
-                if !state.holds(path, only) {
-                    return Err(RemoteError::PreconditionFailed { etag: None });
-                }
-                Some(state.moment())
-            };
-            self.gap(&passage).await;
-        }
-        let deleted = {
-            let mut state = self.state();
-            match state.objects.get(path) {
-                None => Err(RemoteError::NotFound),
-                Some(_) if since.is_none() && !state.holds(path, only) => {
-                    Err(RemoteError::PreconditionFailed { etag: None })
-                }
-                Some(object) => {
-                    let by = if object.data.is_none() { "DELETE of a directory" } else { "DELETE" };
-                    // From the bottom up, as long as the share's root is there to be seen.
-                    for below in state.below(path).into_iter().rev() {
-                        let object = state.objects.get(&below);
-                        if let Some(data) = object.and_then(|object| object.data.clone())
-                            && !state.is_left(&below, path, &data)
-                        {
-                            state.we_destroy(&below, &data, by, since);
-                        }
-                        state.objects.remove(&below);
-                    }
-                    state.propagate(path);
-                    Ok(())
-                }
-            }
-        };
-        self.answer(passage, deleted).await
+        let (path, only) = (path.clone(), only.cloned());
+        self.change(Change::Delete { path, only }).await.map(drop)
     }
 
     async fn set_mtime(&self, path: &RemotePath, mtime: i64, only: Option<&Etag>) -> Result<()> {
-        let passage = self.travel("PROPPATCH", path).await?;
-        let done = {
-            let mut state = self.state();
-            match state.objects.get(path).cloned() {
-                None => Err(RemoteError::NotFound),
-                Some(object) if only.is_some_and(|tag| *tag.0 != *object.etag) => {
-                    Err(RemoteError::PreconditionFailed { etag: None })
-                }
-                Some(object) => {
-                    assert!(state.profile.sets_mtime, "asked to set a time that cannot be set");
-                    let size = object.data.as_ref().map_or(0, Vec::len);
-                    let etag = state.tag_for(object.id, mtime, size);
-                    state.objects.insert(path.clone(), Object { mtime, etag, ..object });
-                    state.note(path);
-                    state.propagate(path);
-                    Ok(())
-                }
-            }
-        };
-        self.answer(passage, done).await
+        let (path, only) = (path.clone(), only.cloned());
+        self.change(Change::SetMtime { path, mtime, only }).await.map(drop)
     }
 
     async fn quota(&self) -> Result<Quota> {

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::faults::Weather;
 use super::owners::Owners;
 use super::profile::{Profile, Tags};
+use super::requests::Change;
 use crate::remote::{Entry, PutIf};
-use crate::types::{Etag, FileId, RemotePath, Sha1Sum, Version};
+use crate::types::{Etag, FileId, RemotePath, Sha1Sum, Time, Version};
 
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -64,6 +65,8 @@ pub struct State {
     /// The requests that the weather touched, and those that it must not touch.
     pub faulted: Vec<String>,
     pub spared: BTreeSet<String>,
+    /// Requests that a proxy holds, and until when.
+    pub late: Vec<(Time, String, Change)>,
     /// The next upload is cut in the middle.
     pub tear: bool,
     /// The next listing leaves this out.
