@@ -77,8 +77,10 @@ impl Pusher {
                 let same = entry.version.file_id == synced.version.file_id;
                 Ok(entry.is_dir && entry.mount_root && same)
             }
-            // The listing of the directory finds the same.
-            Err(RemoteError::NotFound) => Ok(false),
+            // If it is gone, the walk sees that. If this was one moment only, what is in it must not
+            // be taken for somebody's additions to a directory of ours: that would be deleted for
+            // its owner, file by file.
+            Err(RemoteError::NotFound) => Err(StepError::Outdated),
             Err(error) => Err(error.into()),
         }
     }

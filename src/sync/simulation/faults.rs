@@ -24,6 +24,8 @@ pub enum Fault {
     CutBody,
     /// A PUT whose answer tells a tag that nothing else tells.
     OtherTag,
+    /// 404 to a look or a read of what is there: others replace files in two steps (FACTS 0.4).
+    Missing,
     Locked,
     ErrorBefore,
     ErrorAfter,
@@ -42,7 +44,7 @@ const ASKED: Duration = Duration::from_secs(7);
 
 impl Fault {
     /// What a request meets now and then.
-    const NOW_AND_THEN: [Fault; 13] = [
+    const NOW_AND_THEN: [Fault; 14] = [
         Fault::CutBefore,
         Fault::CutAfter,
         Fault::CutAfter,
@@ -50,6 +52,7 @@ impl Fault {
         Fault::Torn,
         Fault::CutBody,
         Fault::OtherTag,
+        Fault::Missing,
         Fault::Locked,
         Fault::ErrorBefore,
         Fault::ErrorAfter,
@@ -78,6 +81,7 @@ impl Fault {
             Fault::Torn | Fault::OtherTag => method == "PUT",
             Fault::Full => method == "PUT" || method == "COPY",
             Fault::CutBody => method == "PROPFIND" || method == "GET",
+            Fault::Missing => method == "PROPFIND0" || method == "GET",
             _ => true,
         }
     }
@@ -91,6 +95,7 @@ impl Fault {
         match self {
             Fault::Offline => Some(RemoteError::Offline("no route".into())),
             Fault::CutBefore => Some(RemoteError::NoAnswer("cut before".into())),
+            Fault::Missing => Some(RemoteError::NotFound),
             Fault::Locked => Some(RemoteError::Locked),
             Fault::ErrorBefore => Some(oops()),
             Fault::SlowDown => Some(RemoteError::TooManyRequests { retry_after: None }),
@@ -128,6 +133,7 @@ impl Fault {
             Fault::Torn => "stores half of it, and there is no answer",
             Fault::CutBody => "is answered, and the answer is cut in the middle",
             Fault::OtherTag => "is carried out, and the answer tells a wrong tag",
+            Fault::Missing => "404, though it is there",
             Fault::Locked => "423, locked",
             Fault::ErrorBefore => "500, nothing happened",
             Fault::ErrorAfter => "500, though it is carried out",

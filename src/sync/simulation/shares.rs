@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::faults::{Fault, Weather};
 use super::profile::NEXTCLOUD;
 use super::scenarios::{changes, path, settled};
 use super::{Life, World};
@@ -131,6 +132,21 @@ fn what_the_owner_adds_to_a_share_that_is_left_is_no_reason_to_stay() {
         remove_all(life, &ALL, 0).await;
         let now = life.clock.now().secs();
         life.server.state().other_writes(&path("s/late"), b"late".to_vec(), now);
+        settled(life).await;
+        changes(&life.server)
+    });
+    assert_eq!(requests, ["DELETE /s"]);
+}
+
+#[test]
+fn a_share_that_a_moment_long_could_not_be_found_is_left_all_the_same() {
+    let requests = with_a_share(async |life| {
+        remove_all(life, &ALL, 0).await;
+        let now = life.clock.now().secs();
+        life.server.state().other_writes(&path("s/late"), b"late".to_vec(), now);
+        life.server.state().weather = Weather::only(Fault::Missing);
+        seconds(2).await;
+        life.server.state().weather = Weather::CALM;
         settled(life).await;
         changes(&life.server)
     });
