@@ -224,6 +224,8 @@ impl Pusher {
         let dir = tx.node(place.parent)?;
         let removed = dir.is_none_or(|dir| !dir.is_root() && dir.local.is_none());
         if removed || tx.child(place.parent, &place.name.key())?.is_some() {
+            // Nobody here knows of it until the walk comes by again.
+            settle::stale_parent(tx, place.parent)?;
             return Ok(Vec::new());
         }
         let owner = arrive::Owner::of(tx)?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::faults::{Fault, Weather};
 use super::profile::{NEXTCLOUD, Profile};
 use super::program::Program;
 use super::server::Server;
@@ -519,4 +520,26 @@ fn a_log_that_is_kept_open_is_sent_every_half_minute() {
         life.program.write("a", b"closed");
     });
     assert!((4..=6).contains(&requests.len()), "in two minutes: {requests:?}");
+}
+
+#[test]
+fn what_others_wrote_under_a_name_that_was_taken_here_shows_when_the_name_is_free_again() {
+    let prepare = |program: &Program| {
+        program.mkdir("a");
+        program.write("a/b", b"one");
+        program.mkdir("b");
+    };
+    requests_on(NEXTCLOUD, prepare, async |life| {
+        life.server.state().weather = Weather::only(Fault::Offline);
+        // A directory gets the name of a file that was changed elsewhere; and is renamed elsewhere.
+        assert!(life.program.exchange("a/b", "b"));
+        assert!(life.program.write("b", b"ours"));
+        let now = life.clock.now().secs();
+        assert!(life.server.state().other_writes(&path("a/b"), b"theirs".to_vec(), now));
+        assert!(life.server.state().other_renames(&path("b"), &path("c"), now));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        life.server.state().weather = Weather::CALM;
+        settled(life).await;
+        assert_eq!(life.program.read("a/b").await, Some(b"theirs".to_vec()));
+    });
 }
