@@ -90,6 +90,13 @@ pub enum Deed {
     DeleteDir(u32),
     Rename(u32, Spot),
     Share(Spot),
+    Withdraw(u32),
+    GiveBack,
+    Protect(u32, bool),
+    BackUp,
+    Restore,
+    /// Bytes that all files together may have.
+    Quota(Option<usize>),
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +105,8 @@ pub enum Step {
     Program(Act),
     Other(Deed),
     Weather(Weather),
+    /// The cached content of one file is evicted.
+    Evict(u32),
     /// kill -9, wherever the daemon is.
     Kill,
 }
@@ -113,25 +122,73 @@ pub struct History {
     pub spared: BTreeSet<String>,
 }
 
+/// What there is in a history besides programs. Not everything in each: few things that happen often
+/// together find more than many that hardly ever meet.
+struct Habits {
+    other: bool,
+    faults: bool,
+    shares: bool,
+    backups: bool,
+    quota: bool,
+    evictions: bool,
+}
+
+impl Habits {
+    fn some(rng: &mut StdRng) -> Self {
+        Self {
+            other: rng.random_bool(0.8),
+            faults: rng.random_bool(0.8),
+            shares: rng.random_bool(0.3),
+            backups: rng.random_bool(0.15),
+            quota: rng.random_bool(0.2),
+            evictions: rng.random_bool(0.5),
+        }
+    }
+
+    fn step(&self, rng: &mut StdRng) -> Step {
+        let upheavals = self.shares || self.backups || self.quota;
+        match rng.random_range(0..100) {
+            0..8 if self.faults => Step::Weather(Weather::some(rng)),
+            8..12 if self.evictions => Step::Evict(rng.next_u32()),
+            12..24 if upheavals => Step::Other(self.upheaval(rng)),
+            24..56 if self.other => Step::Other(deed(rng)),
+            _ => Step::Program(act(rng)),
+        }
+    }
+
+    fn upheaval(&self, rng: &mut StdRng) -> Deed {
+        match rng.random_range(0..9) {
+            0 | 1 if self.shares => Deed::Share(Spot::fresh(rng)),
+            2 if self.shares => Deed::Withdraw(rng.next_u32()),
+            3 if self.shares => Deed::GiveBack,
+            4 | 5 if self.shares => Deed::Protect(rng.next_u32(), rng.random_bool(0.6)),
+            0 | 6 if self.backups => Deed::BackUp,
+            1 | 7 if self.backups => Deed::Restore,
+            8 if self.quota => {
+                let bytes = rng.random_range(0..150);
+                Deed::Quota(rng.random_bool(0.6).then_some(bytes))
+            }
+            _ => deed(rng),
+        }
+    }
+}
+
 impl History {
     pub fn new(seed: u64, profile: Profile) -> Self {
         let mut rng = dice(seed, "history");
+        let habits = Habits::some(&mut rng);
         let mut steps = Vec::new();
-        let with_other = rng.random_bool(0.8);
+        if rng.random_bool(0.5) {
+            // What is there before the first look.
+            steps.extend((0..rng.random_range(1..15)).map(|_| Step::Other(content(&mut rng))));
+        }
         for _ in 0..rng.random_range(1..5) {
-            let faults = rng.random_bool(0.8);
             for _ in 0..rng.random_range(1..40) {
-                if faults && rng.random_bool(0.1) {
-                    steps.push(Step::Weather(Weather::some(&mut rng)));
-                }
                 let wait = [0, 30, 400, 3_000][rng.random_range(0..4)];
                 if wait > 0 {
                     steps.push(Step::Wait(Duration::from_millis(wait)));
                 }
-                steps.push(match with_other && rng.random_bool(0.35) {
-                    true => Step::Other(deed(&mut rng)),
-                    false => Step::Program(act(&mut rng)),
-                });
+                steps.push(habits.step(&mut rng));
             }
             steps.push(Step::Wait(Duration::from_millis(rng.random_range(0..2_000))));
             steps.push(Step::Kill);
@@ -139,6 +196,11 @@ impl History {
         let steps = (1..).zip(steps).collect();
         Self { seed, profile, steps, spared: BTreeSet::new() }
     }
+}
+
+fn content(rng: &mut StdRng) -> Deed {
+    let spot = Spot::In(rng.next_u32(), name(rng));
+    if rng.random_bool(0.4) { Deed::MakeDir(spot) } else { Deed::Write(spot) }
 }
 
 fn act(rng: &mut StdRng) -> Act {
@@ -159,13 +221,12 @@ fn act(rng: &mut StdRng) -> Act {
 }
 
 fn deed(rng: &mut StdRng) -> Deed {
-    match rng.random_range(0..9) {
+    match rng.random_range(0..8) {
         0 | 1 => Deed::Write(Spot::Any(rng.next_u32())),
         2 => Deed::Write(Spot::fresh(rng)),
         3 => Deed::MakeDir(Spot::fresh(rng)),
         4 => Deed::DeleteFile(rng.next_u32()),
         5 if rng.random_bool(0.3) => Deed::DeleteDir(rng.next_u32()),
-        8 => Deed::Share(Spot::fresh(rng)),
         _ => Deed::Rename(rng.next_u32(), Spot::fresh(rng)),
     }
 }

@@ -31,6 +31,7 @@ mod shrink;
 mod soak;
 mod store;
 mod story;
+mod upheavals;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};

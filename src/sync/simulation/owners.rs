@@ -20,10 +20,25 @@ pub struct Owners {
     to_keep: HashSet<Shared>,
 }
 
+impl Owners {
+    /// The owner has what nobody else sees any more.
+    pub fn keep(&mut self, data: Option<&Vec<u8>>) {
+        self.kept.extend(data.cloned());
+    }
+
+    pub fn share_again(&mut self, data: Option<&Vec<u8>>) {
+        if let Some(data) = data {
+            self.kept.remove(data);
+        }
+    }
+}
+
 impl State {
-    /// Somebody shares a directory with a file and a directory in it.
+    /// Somebody shares a directory with a file and a directory in it. No share is in another: a
+    /// Nextcloud does not mount one there, nor let one be moved there.
     pub fn other_shares(&mut self, path: &RemotePath, token: &[u8], now: i64) -> bool {
-        if !self.profile.is_nextcloud() || !self.other_makes_dir(path, now) {
+        let nested = self.share_of(path).is_some();
+        if !self.profile.is_nextcloud() || nested || !self.other_makes_dir(path, now) {
             return false;
         }
         if let Some(root) = self.objects.get_mut(path) {
@@ -39,8 +54,14 @@ impl State {
         true
     }
 
+    /// Whether a share would come to be in another one.
+    pub fn would_nest(&self, from: &RemotePath, to: &RemotePath) -> bool {
+        let share = |path: &RemotePath| self.objects.get(path).is_some_and(|object| object.share);
+        self.share_of(to).is_some() && self.below(from).iter().any(share)
+    }
+
     /// The nearest share that a path is in, the root itself included.
-    fn share_of(&self, path: &RemotePath) -> Option<(RemotePath, u64)> {
+    pub fn share_of(&self, path: &RemotePath) -> Option<(RemotePath, u64)> {
         (1..=path.0.len()).rev().map(|depth| RemotePath(path.0[..depth].to_vec())).find_map(|at| {
             let object = self.objects.get(&at).filter(|object| object.share)?;
             Some((at, object.id))

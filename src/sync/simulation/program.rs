@@ -286,6 +286,15 @@ impl Program {
         Some(bytes)
     }
 
+    /// Not a program but the cache: it is too full.
+    pub fn evict(&self, path: &str) -> bool {
+        let node = self.find(path);
+        let Some(Content::Remote(content)) = node.as_ref().and_then(|node| node.content()) else {
+            return false;
+        };
+        self.bytes.disk.lock().unwrap().cached.remove(content).is_some()
+    }
+
     pub fn remove(&self, path: &str) -> bool {
         let Some(node) = self.find(path).filter(|node| !node.is_root()) else { return false };
         let empty = !self.tree().view(|tx| tx.has_children(node.ino)).unwrap();

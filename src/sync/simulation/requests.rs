@@ -94,6 +94,7 @@ impl State {
 
     /// `since` is when conditions were looked at that the server does not check.
     pub fn carry_out(&mut self, change: &Change, since: Option<u64>, now: i64) -> Result<Done> {
+        self.allows(change)?;
         match change {
             Change::Put(put) => self.put(put, since, now),
             Change::MakeDir { path } => {

@@ -71,6 +71,7 @@ fn through(world: &mut World, history: &History) -> Result<(), Broken> {
     }
     world.story.tell("the end: a new daemon, and all is well with the network");
     world.server.state().weather = Weather::CALM;
+    world.server.state().allow_everything();
     let mut quiet = Ok(());
     let outcome = &mut quiet;
     world.live(async move |life| *outcome = life.quiesce().await);
@@ -87,6 +88,15 @@ impl Life {
             Step::Weather(weather) => {
                 self.story.tell(weather.words());
                 self.server.state().weather = *weather;
+            }
+            Step::Evict(which) => {
+                let paths = self.program.paths().into_iter();
+                let files = paths.filter(|(_, is_dir)| !is_dir).map(|(path, _)| path);
+                if let Some(path) = super::chance::pick(*which, files)
+                    && self.program.evict(&path)
+                {
+                    self.story.tell(format_args!("what is cached of /{path} is evicted"));
+                }
             }
             Step::Kill => {}
         }
@@ -198,6 +208,35 @@ impl Life {
                 if state.other_shares(&at(&path), &token, now) {
                     tell(format!("shares /{path}, with {}", text(&token)));
                 }
+            }
+            Deed::Withdraw(which) => {
+                if let Some(path) = state.withdraw(*which) {
+                    tell(format!("withdraws the share {path}"));
+                }
+            }
+            Deed::GiveBack => {
+                if let Some(path) = state.give_back(now) {
+                    tell(format!("gives the share {path} back"));
+                }
+            }
+            Deed::Protect(which, protected) => {
+                if let Some(path) = state.protect(*which, *protected) {
+                    let verb = if *protected { "forbids" } else { "allows" };
+                    tell(format!("{verb} changes in the share {path}"));
+                }
+            }
+            Deed::BackUp => {
+                state.back_up();
+                self.story.tell("the server is backed up");
+            }
+            Deed::Restore => {
+                if state.restore(now) {
+                    self.story.tell("the backup of the server is restored");
+                }
+            }
+            Deed::Quota(quota) => {
+                state.upheavals.quota = *quota;
+                self.story.tell(format_args!("the quota is {quota:?} bytes"));
             }
         }
     }

@@ -66,6 +66,7 @@ impl Server {
             checksum: None,
             torn: None,
             share: false,
+            protected: false,
         };
         state.objects.insert(RemotePath::root(), root);
         Self { state: Mutex::new(state), seed, clock, story, capabilities: profile.capabilities() }
@@ -294,7 +295,7 @@ impl Remote for Server {
             let other = passage.fault == Some(Fault::OtherTag);
             let version = self.answer(passage, done).await?;
             let etag = match other {
-                true => Some(Etag(format!("\"other{}\"", self.state().fresh()).into())),
+                true => Some(Etag(format!("\"other{}\"", self.state().serial()).into())),
                 false => version.etag,
             };
             return Ok(Version { upload_time: None, etag, ..version });

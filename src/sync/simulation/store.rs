@@ -7,6 +7,7 @@ use super::faults::Weather;
 use super::owners::Owners;
 use super::profile::{Profile, Tags};
 use super::requests::Change;
+use super::upheavals::Upheavals;
 use crate::remote::{Entry, PutIf};
 use crate::types::{Etag, FileId, RemotePath, Sha1Sum, Time, Version};
 
@@ -23,6 +24,8 @@ pub struct Object {
     pub torn: Option<Vec<u8>>,
     /// The root of a received share.
     pub share: bool,
+    /// The root of a share in which nothing may be changed.
+    pub protected: bool,
 }
 
 #[derive(Default)]
@@ -72,6 +75,9 @@ pub struct State {
     /// The next listing leaves this out.
     pub left_out: Option<RemotePath>,
     pub owners: Owners,
+    pub upheavals: Upheavals,
+    /// What no tag had yet.
+    serial: u64,
 }
 
 impl State {
@@ -91,14 +97,21 @@ impl State {
         self.seen_at.insert(path.clone(), tick);
     }
 
+    /// A file id.
     pub fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
+    /// What makes a tag unlike all others.
+    pub fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
     /// A change sets the same new tag on every ancestor (FACTS 6).
     pub fn propagate(&mut self, path: &RemotePath) {
-        let tag = format!("\"d{}\"", self.fresh());
+        let tag = format!("\"d{}\"", self.serial());
         let mut at = path.parent();
         while let Some(dir) = at {
             if let Some(object) = self.objects.get_mut(&dir) {
@@ -126,7 +139,7 @@ impl State {
             path: path.clone(),
             is_dir: object.data.is_none(),
             version: self.version(object),
-            permissions: None,
+            permissions: self.letters(path, object),
             mount_root: object.share,
         }
     }
@@ -157,7 +170,8 @@ impl State {
     /// Whether the content under a name is shown exactly as another one, which was ours or which our
     /// programs saw, was shown there before.
     pub fn looks_like_permitted(&self, path: &RemotePath, data: &[u8]) -> bool {
-        let Some(object) = self.objects.get(path).filter(|_| !self.profile.file_ids) else {
+        let ambiguous = !self.profile.file_ids || self.upheavals.restored;
+        let Some(object) = self.objects.get(path).filter(|_| ambiguous) else {
             return false;
         };
         let shown = self.held.get(&self.held_as(path, object));
@@ -168,7 +182,8 @@ impl State {
 
     /// Whether we can take what a file holds for these bytes, whatever we ask.
     pub fn is_taken_for(&self, path: &RemotePath, bytes: &[u8]) -> bool {
-        let Some(object) = self.objects.get(path).filter(|_| !self.profile.file_ids) else {
+        let ambiguous = !self.profile.file_ids || self.upheavals.restored;
+        let Some(object) = self.objects.get(path).filter(|_| ambiguous) else {
             return false;
         };
         let held = self.held.get(&self.held_as(path, object));
@@ -270,6 +285,7 @@ impl State {
             checksum,
             torn: None,
             share: false,
+            protected: false,
         };
         let version = self.version(&object);
         self.objects.insert(path.clone(), object);
@@ -281,7 +297,7 @@ impl State {
     pub fn tag_for(&mut self, id: u64, mtime: i64, size: usize) -> String {
         match self.profile.tags {
             Tags::Nextcloud => format!("\"f{mtime}-{id}-{size}\""),
-            Tags::Unique => format!("\"u{}\"", self.fresh()),
+            Tags::Unique => format!("\"u{}\"", self.serial()),
             Tags::Weak => format!("\"{mtime}-{size}\""),
         }
     }
@@ -375,7 +391,7 @@ impl State {
 
     pub fn make_dir(&mut self, path: &RemotePath, now: i64) -> u64 {
         let id = self.fresh();
-        let etag = format!("\"d{id}\"");
+        let etag = format!("\"d{}\"", self.serial());
         let object = Object {
             id,
             data: None,
@@ -385,6 +401,7 @@ impl State {
             checksum: None,
             torn: None,
             share: false,
+            protected: false,
         };
         self.objects.insert(path.clone(), object);
         self.propagate(path);
@@ -404,7 +421,8 @@ impl State {
         let possible = self.objects.contains_key(from)
             && !self.objects.contains_key(to)
             && self.parent_is_there(to)
-            && !to.0.starts_with(&from.0);
+            && !to.0.starts_with(&from.0)
+            && !self.would_nest(from, to);
         if possible {
             self.move_tree(from, to, false);
             self.tick += 1;
