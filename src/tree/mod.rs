@@ -62,6 +62,9 @@ impl Account {
     }
 }
 
+#[cfg(test)]
+type LivesOn = Box<dyn Fn(bool) -> bool + Send + Sync>;
+
 /// The name space of one mount.
 pub struct Tree {
     db: Mutex<Connection>,
@@ -79,6 +82,9 @@ pub struct Tree {
     ids_end: AtomicU64,
     changes: Mutex<Option<mpsc::UnboundedSender<Ino>>>,
     mtimes_travel: AtomicBool,
+    /// Asked before (`false`) and after (`true`) each commit whether the process lives on.
+    #[cfg(test)]
+    lives_on: Mutex<Option<LivesOn>>,
     /// Identifies this state directory to the cache that goes with it.
     identity: String,
     _lock: Option<nix::fcntl::Flock<File>>,
@@ -164,6 +170,8 @@ impl Tree {
             ids_end: AtomicU64::new(ids),
             changes: Mutex::new(None),
             mtimes_travel: AtomicBool::new(true),
+            #[cfg(test)]
+            lives_on: Mutex::default(),
             identity,
             _lock: lock,
         })
@@ -263,7 +271,11 @@ impl Tree {
         let mut tx = Tx::new(&db, self);
         let value = change(&mut tx)?;
         let touched = tx.finish()?;
+        #[cfg(test)]
+        self.live_on(false)?;
         begun.commit().map_err(TreeError::from)?;
+        #[cfg(test)]
+        self.live_on(true)?;
         self.commits.fetch_add(1, Ordering::AcqRel);
         let mut dirt = Vec::new();
         for touch in touched {
@@ -292,6 +304,43 @@ impl Tree {
             }
         }
         Ok(value)
+    }
+
+    /// From now on `lives_on` is asked around each commit; when it says no, the commit fails, or has
+    /// been made and nobody learns of it: a process that dies there. For the simulation.
+    #[cfg(test)]
+    pub fn ask_around_commits(&self, lives_on: LivesOn) {
+        *self.lives_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives_on);
+    }
+
+    #[cfg(test)]
+    fn live_on(&self, committed: bool) -> Result<()> {
+        let asked = self.lives_on.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked.as_ref().is_none_or(|lives_on| lives_on(committed)) {
+            true => Ok(()),
+            false => Err(std::io::Error::other("the process has died").into()),
+        }
+    }
+
+    /// Another tree in memory with the rows of this one. For the simulation.
+    #[cfg(test)]
+    pub fn copy(&self) -> Result<Tree> {
+        let copy = Tree::in_memory()?;
+        {
+            let (from, to) = (self.db(), copy.db());
+            let mut query = from.prepare(&format!("SELECT {} FROM node", schema::COLUMNS))?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let node = schema::read_node(row)?;
+                schema::write_node(&to, Some(node.ino), &node)?;
+            }
+            let mut query = from.prepare("SELECT key, value FROM meta")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                set_meta(&to, &row.get::<_, String>(0)?, &row.get::<_, String>(1)?)?;
+            }
+        }
+        copy.reborn()
     }
 
     /// Whether anything was committed since the last [`Tree::sync`].

@@ -8,11 +8,15 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
 use super::chance::{dice, pick};
+use super::death::Moment;
 use super::faults::Weather;
 use super::profile::Profile;
 
 /// The names of nearly everything: few, so that they meet.
 pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Between two steps. Milliseconds.
+const WAITS: [u64; 10] = [0, 0, 0, 30, 30, 400, 400, 3_000, 3_000, 20_000];
 
 /// Where something is done: a path that is decided when the history is made, or one that is found
 /// when the step comes, by a number that finds the same path whatever else is there.
@@ -79,6 +83,7 @@ pub enum Act {
     Read(Spot),
     Touch(Spot, i64),
     RemoveShare(u32, Duration),
+    Sync(Spot),
 }
 
 /// What the other client does.
@@ -109,6 +114,13 @@ pub enum Step {
     Evict(u32),
     /// kill -9, wherever the daemon is.
     Kill,
+    /// kill -9 at the n-th such moment from now on.
+    KillAt(Moment, u32),
+    /// The timer of the daemon: all gets to the disk.
+    Sync,
+    /// The kernel writes the log of rows back, and no bytes of files.
+    WriteBack,
+    PowerCut,
 }
 
 /// Everything that a run follows from.
@@ -131,6 +143,8 @@ struct Habits {
     backups: bool,
     quota: bool,
     evictions: bool,
+    deaths: bool,
+    power_cuts: bool,
 }
 
 impl Habits {
@@ -138,10 +152,12 @@ impl Habits {
         Self {
             other: rng.random_bool(0.8),
             faults: rng.random_bool(0.8),
-            shares: rng.random_bool(0.3),
-            backups: rng.random_bool(0.15),
+            shares: rng.random_bool(0.4),
+            backups: rng.random_bool(0.25),
             quota: rng.random_bool(0.2),
             evictions: rng.random_bool(0.5),
+            deaths: rng.random_bool(0.5),
+            power_cuts: rng.random_bool(0.3),
         }
     }
 
@@ -150,8 +166,20 @@ impl Habits {
         match rng.random_range(0..100) {
             0..8 if self.faults => Step::Weather(Weather::some(rng)),
             8..12 if self.evictions => Step::Evict(rng.next_u32()),
-            12..24 if upheavals => Step::Other(self.upheaval(rng)),
-            24..56 if self.other => Step::Other(deed(rng)),
+            12..15 if self.deaths => {
+                let moment = Moment::ALL[rng.random_range(0..Moment::ALL.len())];
+                Step::KillAt(moment, rng.random_range(1..12))
+            }
+            15 if self.deaths => Step::Kill,
+            16..22 if self.power_cuts => match rng.random_range(0..6) {
+                0 => Step::PowerCut,
+                1 => Step::Sync,
+                2 => Step::WriteBack,
+                3 => Step::Program(Act::Sync(Spot::somewhere(rng))),
+                _ => Step::Program(Act::Sync(Spot::Any(rng.next_u32()))),
+            },
+            22..40 if upheavals => Step::Other(self.upheaval(rng)),
+            40..65 if self.other => Step::Other(deed(rng)),
             _ => Step::Program(act(rng)),
         }
     }
@@ -182,19 +210,39 @@ impl History {
             // What is there before the first look.
             steps.extend((0..rng.random_range(1..15)).map(|_| Step::Other(content(&mut rng))));
         }
+        if habits.shares {
+            steps.push(Step::Other(Deed::Share(Spot::fresh(&mut rng))));
+        }
+        if habits.backups {
+            steps.push(Step::Other(Deed::BackUp));
+        }
         for _ in 0..rng.random_range(1..5) {
             for _ in 0..rng.random_range(1..40) {
-                let wait = [0, 30, 400, 3_000][rng.random_range(0..4)];
+                let wait = WAITS[rng.random_range(0..WAITS.len())];
                 if wait > 0 {
                     steps.push(Step::Wait(Duration::from_millis(wait)));
                 }
                 steps.push(habits.step(&mut rng));
             }
             steps.push(Step::Wait(Duration::from_millis(rng.random_range(0..2_000))));
-            steps.push(Step::Kill);
+            if habits.power_cuts && rng.random_bool(0.4) {
+                // With a part of what was done on the disk.
+                steps.push(Step::Program(act(&mut rng)));
+                steps.push(Step::WriteBack);
+            }
+            steps.push(match habits.power_cuts && rng.random_bool(0.5) {
+                true => Step::PowerCut,
+                false => Step::Kill,
+            });
         }
         let steps = (1..).zip(steps).collect();
         Self { seed, profile, steps, spared: BTreeSet::new() }
+    }
+}
+
+impl History {
+    pub fn has_power_cut(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::PowerCut))
     }
 }
 

@@ -15,11 +15,13 @@
 //! _convergence_.
 
 mod chance;
+mod death;
 mod exchanges;
 mod faults;
 mod history;
 mod owners;
 mod plain;
+mod power;
 mod profile;
 mod program;
 mod requests;
@@ -33,15 +35,17 @@ mod store;
 mod story;
 mod upheavals;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::death::{Death, Moment};
 use self::history::History;
+use self::power::{Power, Synced};
 use self::profile::{APACHE, BARE, NEXTCLOUD, Profile, RCLONE};
-use self::program::{Bytes_, Disk, Program};
+use self::program::{Acknowledged, Bytes_, Disk, Program};
 use self::run::{Broken, Invariant, run};
 use self::server::Server;
 use self::shrink::shrink;
@@ -97,9 +101,11 @@ struct World {
     clock: SimClock,
     server: Arc<Server>,
     disk: Arc<Mutex<Disk>>,
-    acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
+    acknowledged: Acknowledged,
     tree: Option<Tree>,
     story: Story,
+    death: Arc<Death>,
+    power: Power,
 }
 
 /// One life of the daemon.
@@ -109,6 +115,7 @@ struct Life {
     server: Arc<Server>,
     clock: SimClock,
     story: Story,
+    death: Arc<Death>,
     _events: mpsc::UnboundedReceiver<super::Event>,
 }
 
@@ -116,9 +123,13 @@ impl World {
     fn new(seed: u64, profile: Profile) -> Self {
         let clock = SimClock::new(seed);
         let story = Story::new(clock.clone());
-        let server = Arc::new(Server::new(seed, clock.clone(), story.clone(), profile));
+        let death = Arc::new(Death::default());
+        let server = Server::new(seed, clock.clone(), story.clone(), death.clone(), profile);
+        let server = Arc::new(server);
         World {
             clock,
+            death,
+            power: Power::default(),
             story,
             server,
             disk: Arc::default(),
@@ -135,6 +146,11 @@ impl World {
             .build()
             .unwrap();
         let tree = Arc::new(self.tree.take().unwrap());
+        self.death.reset();
+        let death = Arc::clone(&self.death);
+        tree.ask_around_commits(Box::new(move |committed| {
+            death.passes(if committed { Moment::AfterCommit } else { Moment::BeforeCommit })
+        }));
         runtime.block_on(async {
             self.clock.begin();
             let (events, receiver) = mpsc::unbounded_channel();
@@ -157,7 +173,10 @@ impl World {
                 lister: engine.clone(),
                 story: self.story.clone(),
                 acknowledged: Arc::clone(&self.acknowledged),
+                power: Arc::clone(&self.power),
             };
+            program.recover();
+            tokio::spawn(self.timer(Arc::clone(&tree)));
             // As the daemon does; where this fails it would not start, and here it goes on.
             let _ = engine.first_look().await;
             engine.start(Duration::from_secs(5), false);
@@ -167,14 +186,35 @@ impl World {
                 server: Arc::clone(&self.server),
                 clock: self.clock.clone(),
                 story: self.story.clone(),
+                death: Arc::clone(&self.death),
                 _events: receiver,
             };
             live(life).await;
+            self.death.come();
             self.clock.end();
         });
         drop(runtime);
         let tree = Arc::into_inner(tree).expect("the life has ended");
         self.tree = Some(tree.reborn().unwrap());
+    }
+
+    /// What the daemon does every 5 s.
+    fn timer(&self, tree: Arc<Tree>) -> impl Future<Output = ()> + use<> {
+        let (power, disk) = (Arc::clone(&self.power), Arc::clone(&self.disk));
+        let acknowledged = Arc::clone(&self.acknowledged);
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                power::sync(&power, &tree, &disk, &acknowledged, Synced::Everything);
+            }
+        }
+    }
+
+    /// Ends what the last life left, as a power cut right after it does.
+    fn cut_power(&mut self) {
+        if let Some(tree) = power::cut(&self.power, &self.disk, &self.acknowledged) {
+            self.tree = Some(tree);
+        }
     }
 }
 
@@ -188,15 +228,21 @@ impl World {
             return Err(Broken { what: Invariant::NoDestruction, told });
         }
         let files = state.files();
-        for bytes in acknowledged.values() {
-            let there =
-                files.values().any(|there| there.as_ref() == Some(bytes)) || state.owner_has(bytes);
-            let given_up =
-                state.destroyed_by_other.contains(bytes) || state.permitted.contains(bytes);
-            if !there && !given_up {
-                let told = format!("lost: {}\n{}", text(bytes), shown(&files));
-                return Err(Broken { what: Invariant::Durable, told });
-            }
+        let is_safe = |bytes: &Vec<u8>| {
+            files.values().any(|there| there.as_ref() == Some(bytes))
+                || state.owner_has(bytes)
+                || state.destroyed_by_other.contains(bytes)
+                || state.permitted.contains(bytes)
+        };
+        if let Some(lost) = acknowledged.values().find(|either| !either.iter().any(is_safe)) {
+            let lost: Vec<String> = lost.iter().map(|bytes| text(bytes)).collect();
+            let told = format!("lost: {}\n{}", lost.join(" or "), shown(&files));
+            return Err(Broken { what: Invariant::Durable, told });
+        }
+        let broken = |bytes: &Vec<u8>| !state.whole.contains(bytes);
+        if let Some(part) = files.values().flatten().find(|bytes| broken(bytes)) {
+            let told = format!("nobody wrote {} as it is\n{}", text(part), shown(&files));
+            return Err(Broken { what: Invariant::Whole, told });
         }
         Ok(())
     }
@@ -307,7 +353,12 @@ fn number(variable: &str) -> Option<u64> {
 fn try_seed(seed: u64, profile: Profile) -> Result<u32, String> {
     let history = History::new(seed, profile);
     let outcome = run(&history);
-    let Some(broken) = outcome.broken else { return Ok(outcome.unseeable) };
+    let Some(broken) = outcome.broken else {
+        if number("NCFS_SIM_SEEDS") == Some(1) {
+            println!("{}, seed {seed}:\n{}", profile.name, outcome.story.join("\n"));
+        }
+        return Ok(outcome.unseeable);
+    };
     let smallest = shrink(history, |history| {
         let outcome = run(history);
         outcome.broken.filter(|now| now.what == broken.what).map(|_| outcome.faulted)

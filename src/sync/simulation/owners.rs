@@ -26,6 +26,12 @@ impl Owners {
         self.kept.extend(data.cloned());
     }
 
+    /// A backup was restored: what was lost is back, or lost for another reason.
+    pub fn restored(&mut self) {
+        self.lost.clear();
+        self.to_keep.clear();
+    }
+
     pub fn share_again(&mut self, data: Option<&Vec<u8>>) {
         if let Some(data) = data {
             self.kept.remove(data);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 
+use super::power::{self, Power, Synced};
 use super::server::{Server, sum};
 use super::story::{Story, text};
 use crate::clock::Clock;
@@ -23,8 +24,8 @@ use crate::types::{ByteRange, ContentId, Ino, Name, StagingId};
 pub struct Disk {
     /// The file whose bytes are being collected, or were last.
     pub freezing: Option<Ino>,
-    staged: HashMap<StagingId, Vec<u8>>,
-    cached: HashMap<ContentId, Vec<u8>>,
+    pub staged: HashMap<StagingId, Vec<u8>>,
+    pub cached: HashMap<ContentId, Vec<u8>>,
 }
 
 /// The content room of the simulation.
@@ -156,9 +157,13 @@ pub struct Program {
     /// Hears of directories that are used.
     pub lister: Arc<dyn Lister>,
     pub story: Story,
-    /// The last acknowledged content of every file that the programs still have.
-    pub acknowledged: Arc<Mutex<HashMap<Ino, Vec<u8>>>>,
+    pub acknowledged: Acknowledged,
+    pub power: Power,
 }
+
+/// The last acknowledged content of every file that the programs still have; several where a crash
+/// came before the reply to a write: one of them.
+pub type Acknowledged = Arc<Mutex<HashMap<Ino, Vec<Vec<u8>>>>>;
 
 pub fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).unwrap()
@@ -255,26 +260,66 @@ impl Program {
         if let Some(old) = &old {
             self.has_seen(old);
         }
-        let node = self
-            .tree()
-            .transact(|tx| {
-                let mut node = match &old {
-                    Some(old) => (**old).clone(),
-                    None => {
-                        let empty = self.blank(place.clone(), Body::File(Content::Empty));
-                        (*tx.insert(empty)?).clone()
-                    }
-                };
-                node.body = Body::File(Content::Staged { id, base: None });
-                node.attr.size = bytes.len() as u64;
-                node.attr.mtime = now;
-                node.push.changed = now;
-                tx.put(node.clone())?;
-                Ok::<_, TreeError>(node)
-            })
-            .unwrap();
-        self.acknowledged.lock().unwrap().insert(node.ino, bytes.to_vec());
+        self.bytes.server.state().whole.insert(bytes.to_vec());
+        let written = self.tree().transact(|tx| {
+            let mut node = match &old {
+                Some(old) => (**old).clone(),
+                None => {
+                    let empty = self.blank(place.clone(), Body::File(Content::Empty));
+                    (*tx.insert(empty)?).clone()
+                }
+            };
+            node.body = Body::File(Content::Staged { id, base: None });
+            node.attr.size = bytes.len() as u64;
+            node.attr.mtime = now;
+            node.push.changed = now;
+            tx.put(node.clone())?;
+            Ok::<_, TreeError>(node)
+        });
+        let mut acknowledged = self.acknowledged.lock().unwrap();
+        match (&written, &old) {
+            (Ok(node), _) => drop(acknowledged.insert(node.ino, vec![bytes.to_vec()])),
+            (Err(_), Some(old)) => {
+                if let Some(either) = acknowledged.get_mut(&old.ino) {
+                    either.push(bytes.to_vec());
+                }
+            }
+            (Err(_), None) => {}
+        }
+        written.is_ok()
+    }
+
+    /// fsync.
+    pub fn sync(&self, path: &str) -> bool {
+        let Some(node) = self.find(path) else { return false };
+        self.story.tell(format_args!("a program syncs /{path}"));
+        let (tree, disk) = (self.tree(), &self.bytes.disk);
+        power::sync(&self.power, tree, disk, &self.acknowledged, Synced::File(node.ino));
         true
+    }
+
+    /// What the content room does at a start: files whose bytes are lost are blocked, and say so.
+    pub fn recover(&self) {
+        for node in self.lost() {
+            let mut node = (*node).clone();
+            node.push.not_before = crate::types::Time::default();
+            node.push.blocked = Some("its unsent content was lost on this machine".into());
+            self.tree().transact(|tx| tx.put(node)).unwrap();
+        }
+    }
+
+    fn lost(&self) -> Vec<Arc<Node>> {
+        let mut staged = self.tree().view(|tx| tx.staged()).unwrap();
+        staged.retain(|node| self.bytes.visible(node).is_none());
+        staged
+    }
+
+    /// Somebody removes the files of which nothing but the name is left.
+    pub fn give_up_lost(&self) {
+        for node in self.lost().iter().filter(|node| node.local.is_some()) {
+            self.story.tell("somebody removes a file whose content was lost");
+            self.gone(node);
+        }
     }
 
     /// Reads a whole file. Where bytes come from the server it may fail, as a program's read does.

@@ -6,7 +6,8 @@ use std::sync::Once;
 
 use super::faults::Weather;
 use super::history::{Act, Deed, History, Step};
-use super::program;
+use super::power::{self, Synced};
+use super::program::{self, Program};
 use super::story::text;
 use super::{Life, World};
 use crate::clock::Clock;
@@ -18,6 +19,8 @@ pub enum Invariant {
     Durable,
     NoDestruction,
     Convergence,
+    /// No file on the server is a part of what somebody wrote.
+    Whole,
     /// Nothing panics.
     Sound,
 }
@@ -42,6 +45,9 @@ pub struct Outcome {
 pub fn run(history: &History) -> Outcome {
     let mut world = World::new(history.seed, history.profile);
     world.server.state().spared.clone_from(&history.spared);
+    if history.has_power_cut() {
+        world.power = power::on();
+    }
     let ended = watching_for_panics(|| through(&mut world, history));
     let broken = match ended {
         Ok(checked) => checked.err(),
@@ -56,25 +62,42 @@ pub fn run(history: &History) -> Outcome {
 fn through(world: &mut World, history: &History) -> Result<(), Broken> {
     let mut steps = history.steps.iter().peekable();
     while steps.peek().is_some() {
-        let rest = &mut steps;
-        world.live(async move |life| {
-            for (number, step) in rest {
+        let (rest, mut cut, mut chosen) = (&mut steps, false, "");
+        world.live(async |life| {
+            for (number, step) in rest.by_ref() {
                 match step {
-                    Step::Kill => {
-                        life.story.tell("kill -9");
-                        return;
+                    Step::Kill => return life.story.tell("kill -9"),
+                    Step::PowerCut => {
+                        cut = true;
+                        return life.story.tell("the power is cut");
                     }
-                    step => life.take(*number, step).await,
+                    Step::KillAt(moment, count) => {
+                        chosen = moment.words();
+                        life.death.set(*moment, *count);
+                    }
+                    step => tokio::select! {
+                        biased;
+                        () = life.death.wait() => {
+                            return life.story.tell(format_args!("kill -9, {chosen}"));
+                        }
+                        () = life.take(*number, step) => {}
+                    },
                 }
             }
         });
+        if cut {
+            world.cut_power();
+        }
     }
     world.story.tell("the end: a new daemon, and all is well with the network");
     world.server.state().weather = Weather::CALM;
     world.server.state().allow_everything();
     let mut quiet = Ok(());
     let outcome = &mut quiet;
-    world.live(async move |life| *outcome = life.quiesce().await);
+    world.live(async move |life| {
+        life.program.give_up_lost();
+        *outcome = life.quiesce().await;
+    });
     quiet.map_err(|left| Broken { what: Invariant::Convergence, told: left })?;
     world.check()
 }
@@ -98,8 +121,19 @@ impl Life {
                     self.story.tell(format_args!("what is cached of /{path} is evicted"));
                 }
             }
-            Step::Kill => {}
+            Step::Sync => self.sync(Synced::Everything),
+            Step::WriteBack => self.sync(Synced::Rows),
+            Step::Kill | Step::KillAt(..) | Step::PowerCut => {}
         }
+    }
+
+    fn sync(&self, what: Synced) {
+        self.story.tell(match what {
+            Synced::Rows => "the kernel writes the log of rows back",
+            _ => "all gets to the disk",
+        });
+        let Program { bytes, acknowledged, power, .. } = &self.program;
+        power::sync(power, &bytes.tree, &bytes.disk, acknowledged, what);
     }
 
     /// Something that programs do.
@@ -148,6 +182,7 @@ impl Life {
                     }
                 }
             }
+            Act::Sync(spot) => drop(find(spot).map(|path| program.sync(&path))),
             Act::Read(spot) => {
                 if let Some(path) = find(spot) {
                     program.read(&path).await;

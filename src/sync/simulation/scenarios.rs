@@ -433,12 +433,9 @@ fn after_a_crash(
         act(&life).await;
     });
     let mut files = Vec::new();
-    world.live(|life| {
-        let files = &mut files;
-        async move {
-            settled(&life).await;
-            *files = life.server.state().files().into_iter().collect();
-        }
+    world.live(async |life| {
+        settled(&life).await;
+        files = life.server.state().files().into_iter().collect();
     });
     files
 }

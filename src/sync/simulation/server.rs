@@ -3,7 +3,7 @@
 //! Conditions that it does not check itself are looked at before the change, as the remote room does
 //! on such a server, with time in between.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 
 use super::SimClock;
 use super::chance::dice;
+use super::death::{Death, Moment};
 use super::faults::Fault;
 use super::profile::Profile;
 use super::requests::{Change, Done, Put};
@@ -35,6 +36,7 @@ pub struct Server {
     seed: u64,
     clock: SimClock,
     story: Story,
+    death: Arc<Death>,
     capabilities: Capabilities,
 }
 
@@ -55,7 +57,13 @@ impl Passage {
 }
 
 impl Server {
-    pub fn new(seed: u64, clock: SimClock, story: Story, profile: Profile) -> Self {
+    pub fn new(
+        seed: u64,
+        clock: SimClock,
+        story: Story,
+        death: Arc<Death>,
+        profile: Profile,
+    ) -> Self {
         let mut state = State::new(profile);
         let root = Object {
             id: 1,
@@ -69,7 +77,8 @@ impl Server {
             protected: false,
         };
         state.objects.insert(RemotePath::root(), root);
-        Self { state: Mutex::new(state), seed, clock, story, capabilities: profile.capabilities() }
+        let (state, capabilities) = (Mutex::new(state), profile.capabilities());
+        Self { state, seed, clock, story, death, capabilities }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -119,6 +128,7 @@ impl Server {
             (name, fault, there, back)
         };
         tokio::time::sleep(there).await;
+        self.death.live_through(Moment::BeforeRequest).await;
         self.state().requests.push(format!("{method} {path}"));
         match fault {
             Some(fault) => self.story.tell(format_args!("  {name}: {}", fault.words())),
@@ -133,6 +143,7 @@ impl Server {
 
     /// The time on the way back.
     async fn answer<T>(&self, passage: Passage, value: Result<T>) -> Result<T> {
+        self.death.live_through(Moment::AfterRequest).await;
         tokio::time::sleep(passage.back).await;
         if let Some(error) = passage.fault.and_then(Fault::instead_of_answer) {
             return Err(error);

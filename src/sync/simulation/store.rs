@@ -35,6 +35,8 @@ pub struct State {
     pub next: u64,
     /// Contents that we may destroy: our programs saw them before they overwrote or removed them.
     pub permitted: HashSet<Vec<u8>>,
+    /// Contents as they were written, whole.
+    pub whole: HashSet<Vec<u8>>,
     /// Contents that the other client destroyed itself.
     pub destroyed_by_other: HashSet<Vec<u8>>,
     /// Contents that the other client wrote, and when.
@@ -370,6 +372,7 @@ impl State {
         if let Some(old) = target.and_then(|target| target.data.clone()) {
             self.destroyed_by_other.insert(old);
         }
+        self.whole.insert(data.clone());
         self.by_other.insert(data.clone(), now);
         self.tick += 1;
         self.came.insert(path.clone(), self.tick);

@@ -44,6 +44,7 @@ impl State {
         }
         self.upheavals.restored = true;
         self.upheavals.withdrawn.clear();
+        self.owners.restored();
         (self.objects, self.next) = (objects, next);
         self.have_come(&RemotePath::root(), now);
         true
