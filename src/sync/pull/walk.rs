@@ -222,7 +222,7 @@ impl Puller {
                 return Ok(None);
             }
             let merged = merge.listing(tx, dir, &listed.children, observation, pending)?;
-            if let Some(node) = tx.node(dir)?.filter(|node| !node.is_listed()) {
+            if let Some(node) = tx.node(dir)?.filter(|node| is_outrun(node, listed)) {
                 tx.put(Node { body: Body::Dir { listed: true, tag: None }, ..(*node).clone() })?;
             }
             Ok::<_, TreeError>(Some(merged))
@@ -305,6 +305,12 @@ impl Puller {
         }
         Ok(())
     }
+}
+
+/// Whether a directory was never listed, or its tag is that of an earlier listing than the one that is
+/// merged: if that tag came back, with a restored backup, it would not speak of what is here.
+fn is_outrun(dir: &Node, listed: &Listed) -> bool {
+    !dir.is_listed() || (dir.tag().is_some() && dir.tag() != listed.tag.as_ref())
 }
 
 /// Whether only the directory that was asked for cannot be listed.

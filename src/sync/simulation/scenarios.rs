@@ -540,3 +540,20 @@ fn what_others_wrote_under_a_name_that_was_taken_here_shows_when_the_name_is_fre
         assert_eq!(life.program.read("a/b").await, Some(b"theirs".to_vec()));
     });
 }
+
+#[test]
+fn a_backup_that_is_restored_while_a_change_is_looked_at_is_seen() {
+    requests_of(a_file, async |life| {
+        let now = life.clock.now().secs();
+        life.server.state().back_up();
+        assert!(life.server.state().other_writes(&path("b"), b"two".to_vec(), now));
+        life.engine.refresh();
+        while life.program.find("b").is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // What was there is there again, with the tags that it had.
+        assert!(life.server.state().restore(now));
+        settled(life).await;
+        assert!(life.program.find("b").is_none() && life.program.find("a").is_some());
+    });
+}
