@@ -47,6 +47,31 @@ struct Passage {
     back: Duration,
 }
 
+/// An upload on its way. If the daemon dies meanwhile, some of them arrive in part.
+struct Sending<'a> {
+    server: &'a Server,
+    put: Option<Put>,
+}
+
+impl Sending<'_> {
+    fn arrived(mut self) {
+        self.put = None;
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Some(put) = self.put.take() else { return };
+        let (server, path) = (self.server, put.path.clone());
+        if dice(server.seed, ("cut", path.to_string(), &put.data)).random_bool(0.3) {
+            server.story.tell(format_args!("  PUT {path} is cut in the middle"));
+            let now = server.secs();
+            // What it did is seen later, or by nobody.
+            let _ = server.state().carry_out(&Change::Put(put), None, now);
+        }
+    }
+}
+
 impl Passage {
     /// How much of the answer comes, and what then.
     fn cut(&self) -> Option<(f64, RemoteError)> {
@@ -278,22 +303,25 @@ impl Remote for Server {
     }
 
     async fn put(&self, path: &RemotePath, upload: Upload) -> Result<Written> {
-        let passage = self.travel("PUT", path).await?;
         let mut data = Vec::new();
         let mut stream = upload.source.read(ByteRange::new(0, upload.source.size()));
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(|error| RemoteError::Source(error.to_string()))?;
             data.extend_from_slice(&bytes);
         }
-        let torn = std::mem::take(&mut self.state().tear) || passage.fault == Some(Fault::Torn);
-        let put = Put {
+        let mut put = Put {
             path: path.clone(),
             data: data.clone(),
             condition: upload.condition,
             mtime: upload.mtime,
             checksum: upload.checksum,
-            torn,
+            torn: true,
         };
+        let sending = Sending { server: self, put: Some(put.clone()) };
+        let passage = self.travel("PUT", path).await;
+        sending.arrived();
+        let passage = passage?;
+        put.torn = std::mem::take(&mut self.state().tear) || passage.fault == Some(Fault::Torn);
         let done = self.carry_out(&passage, &Change::Put(put)).await;
         let profile = self.state().profile;
         let unanswered = passage.fault.and_then(Fault::instead_of_answer).is_some();

@@ -428,6 +428,7 @@ impl State {
             && !self.would_nest(from, to);
         if possible {
             self.move_tree(from, to, false);
+            self.put_up_with_parts(to);
             self.tick += 1;
             for path in self.below(to) {
                 self.came.insert(path.clone(), self.tick);
@@ -435,6 +436,18 @@ impl State {
             }
         }
         possible
+    }
+
+    /// What a cut upload left is somebody else's from now on, under another name or in a backup: no
+    /// client can tell what it was to become.
+    pub fn put_up_with_parts(&mut self, path: &RemotePath) {
+        for path in self.below(path) {
+            let data = self.objects.get(&path).and_then(|object| object.data.clone());
+            if let Some(part) = data.filter(|data| !self.whole.contains(data)) {
+                self.unseeable += 1;
+                self.whole.insert(part);
+            }
+        }
     }
 
     pub fn tag(&self, path: &RemotePath) -> Option<String> {

@@ -47,6 +47,7 @@ impl State {
         self.owners.restored();
         (self.objects, self.next) = (objects, next);
         self.have_come(&RemotePath::root(), now);
+        self.put_up_with_parts(&RemotePath::root());
         true
     }
 
