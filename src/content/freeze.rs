@@ -72,6 +72,9 @@ pub trait Contents: Send + Sync + 'static {
     /// one; one that is only open is kept in the cache until it is closed.
     async fn keep(&self, ino: Ino) -> Result<(), ContentsError>;
 
+    /// Makes the file's bytes, and all rows so far, survive a power cut.
+    async fn secure(&self, ino: Ino) -> Result<(), ContentsError>;
+
     /// Whether all bytes are on this machine.
     /// Asks nothing of the tree, so that it can be called in a transaction.
     fn is_here(&self, node: &Node) -> bool;
@@ -259,6 +262,10 @@ impl Contents for Bodies {
             }
         }
         Ok(())
+    }
+
+    async fn secure(&self, ino: Ino) -> Result<(), ContentsError> {
+        Ok(self.sync(ino).await?)
     }
 
     fn is_here(&self, node: &Node) -> bool {

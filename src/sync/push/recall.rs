@@ -117,7 +117,7 @@ impl Pusher {
     }
 
     /// Whether a PUT that was cut may have left a part of itself.
-    fn can_tear(&self, size: u64, over_existing: bool) -> bool {
+    pub(super) fn can_tear(&self, size: u64, over_existing: bool) -> bool {
         match self.remote.capabilities().vendor {
             // It puts new files together aside, and larger overwrites are chunked uploads.
             Vendor::Nextcloud => over_existing && size <= PLAIN_OVERWRITE_MAX,

@@ -44,6 +44,11 @@ impl Pusher {
         let size = frozen.source.size();
         let sent = Sent { place: place.clone(), size, mtime, sum: frozen.sum };
         self.note_sent(&node, sent.clone())?;
+        if self.can_tear(size, synced.is_some()) {
+            // A power cut may cut the upload, too, and leave a part of it on the server: only this
+            // note and these bytes can mend that.
+            self.contents.secure(ino).await?;
+        }
         let upload =
             Upload { source: frozen.source.clone(), condition, mtime, checksum: Some(frozen.sum) };
         match self.remote.put(&path, upload).await {

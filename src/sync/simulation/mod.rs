@@ -158,6 +158,8 @@ impl World {
                 tree: Arc::clone(&tree),
                 server: Arc::clone(&self.server),
                 disk: Arc::clone(&self.disk),
+                power: Arc::clone(&self.power),
+                acknowledged: Arc::clone(&self.acknowledged),
             });
             let rooms = Rooms {
                 tree: Arc::clone(&tree),
@@ -172,11 +174,16 @@ impl World {
                 clock: Arc::new(self.clock.clone()),
                 lister: engine.clone(),
                 story: self.story.clone(),
-                acknowledged: Arc::clone(&self.acknowledged),
-                power: Arc::clone(&self.power),
             };
             program.recover();
-            tokio::spawn(self.timer(Arc::clone(&tree)));
+            let disk = Arc::clone(&program.bytes);
+            tokio::spawn(async move {
+                // What the daemon does.
+                loop {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    disk.sync(Synced::Everything);
+                }
+            });
             // As the daemon does; where this fails it would not start, and here it goes on.
             let _ = engine.first_look().await;
             engine.start(Duration::from_secs(5), false);
@@ -196,18 +203,6 @@ impl World {
         drop(runtime);
         let tree = Arc::into_inner(tree).expect("the life has ended");
         self.tree = Some(tree.reborn().unwrap());
-    }
-
-    /// What the daemon does every 5 s.
-    fn timer(&self, tree: Arc<Tree>) -> impl Future<Output = ()> + use<> {
-        let (power, disk) = (Arc::clone(&self.power), Arc::clone(&self.disk));
-        let acknowledged = Arc::clone(&self.acknowledged);
-        async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                power::sync(&power, &tree, &disk, &acknowledged, Synced::Everything);
-            }
-        }
     }
 
     /// Ends what the last life left, as a power cut right after it does.
@@ -239,8 +234,12 @@ impl World {
             let told = format!("lost: {}\n{}", lost.join(" or "), shown(&files));
             return Err(Broken { what: Invariant::Durable, told });
         }
-        let broken = |bytes: &Vec<u8>| !state.whole.contains(bytes);
-        if let Some(part) = files.values().flatten().find(|bytes| broken(bytes)) {
+        let hidden = state.objects.values().filter_map(|object| object.torn.as_ref());
+        let shown_parts = files.values().flatten().filter(|bytes| !state.whole.contains(*bytes));
+        // Of what a program has replaced since only the part is left: it cannot be told from what
+        // somebody else wrote, and is kept as that.
+        let mut parts = hidden.chain(shown_parts).filter(|part| !state.is_part_of_replaced(part));
+        if let Some(part) = parts.next() {
             let told = format!("nobody wrote {} as it is\n{}", text(part), shown(&files));
             return Err(Broken { what: Invariant::Whole, told });
         }

@@ -33,6 +33,8 @@ pub struct Bytes_ {
     pub tree: Arc<Tree>,
     pub server: Arc<Server>,
     pub disk: Arc<Mutex<Disk>>,
+    pub power: Power,
+    pub acknowledged: Acknowledged,
 }
 
 struct Memory(Vec<u8>);
@@ -77,6 +79,11 @@ impl Bytes_ {
             }
             None => Err(ContentsError::Changed),
         }
+    }
+
+    /// Brings rows, and bytes as told, to the disk.
+    pub fn sync(&self, what: Synced) {
+        power::sync(&self.power, &self.tree, &self.disk, &self.acknowledged, what);
     }
 
     /// What a program sees, if it can be told without the server.
@@ -141,6 +148,11 @@ impl Contents for Bytes_ {
         Ok(())
     }
 
+    async fn secure(&self, ino: Ino) -> Result<(), ContentsError> {
+        self.sync(Synced::File(ino));
+        Ok(())
+    }
+
     fn is_here(&self, node: &Node) -> bool {
         self.visible(node).is_some()
     }
@@ -157,8 +169,6 @@ pub struct Program {
     /// Hears of directories that are used.
     pub lister: Arc<dyn Lister>,
     pub story: Story,
-    pub acknowledged: Acknowledged,
-    pub power: Power,
 }
 
 /// The last acknowledged content of every file that the programs still have; several where a crash
@@ -276,7 +286,7 @@ impl Program {
             tx.put(node.clone())?;
             Ok::<_, TreeError>(node)
         });
-        let mut acknowledged = self.acknowledged.lock().unwrap();
+        let mut acknowledged = self.bytes.acknowledged.lock().unwrap();
         match (&written, &old) {
             (Ok(node), _) => drop(acknowledged.insert(node.ino, vec![bytes.to_vec()])),
             (Err(_), Some(old)) => {
@@ -293,8 +303,7 @@ impl Program {
     pub fn sync(&self, path: &str) -> bool {
         let Some(node) = self.find(path) else { return false };
         self.story.tell(format_args!("a program syncs /{path}"));
-        let (tree, disk) = (self.tree(), &self.bytes.disk);
-        power::sync(&self.power, tree, disk, &self.acknowledged, Synced::File(node.ino));
+        self.bytes.sync(Synced::File(node.ino));
         true
     }
 
@@ -355,7 +364,7 @@ impl Program {
     }
 
     fn gone(&self, node: &Node) -> bool {
-        self.acknowledged.lock().unwrap().remove(&node.ino);
+        self.bytes.acknowledged.lock().unwrap().remove(&node.ino);
         self.tree().transact(|tx| tx.put(self.removed(node))).is_ok()
     }
 
@@ -379,7 +388,7 @@ impl Program {
         self.story.tell(format_args!("a program renames /{from} to /{to}"));
         if let Some(over) = &over {
             self.has_seen(over);
-            self.acknowledged.lock().unwrap().remove(&over.ino);
+            self.bytes.acknowledged.lock().unwrap().remove(&over.ino);
         }
         self.tree()
             .transact(|tx| {

@@ -7,7 +7,7 @@ use std::sync::Once;
 use super::faults::Weather;
 use super::history::{Act, Deed, History, Step};
 use super::power::{self, Synced};
-use super::program::{self, Program};
+use super::program;
 use super::story::text;
 use super::{Life, World};
 use crate::clock::Clock;
@@ -132,8 +132,7 @@ impl Life {
             Synced::Rows => "the kernel writes the log of rows back",
             _ => "all gets to the disk",
         });
-        let Program { bytes, acknowledged, power, .. } = &self.program;
-        power::sync(power, &bytes.tree, &bytes.disk, acknowledged, what);
+        self.program.bytes.sync(what);
     }
 
     /// Something that programs do.

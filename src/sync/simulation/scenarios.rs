@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::faults::{Fault, Weather};
-use super::profile::{NEXTCLOUD, Profile};
+use super::power;
+use super::profile::{APACHE, BARE, NEXTCLOUD, Profile, RCLONE};
 use super::program::Program;
 use super::server::Server;
 use super::{Life, World};
@@ -556,4 +557,29 @@ fn a_backup_that_is_restored_while_a_change_is_looked_at_is_seen() {
         settled(life).await;
         assert!(life.program.find("b").is_none() && life.program.find("a").is_some());
     });
+}
+
+#[test]
+fn an_upload_that_a_power_cut_ends_in_the_middle_is_finished_after_it() {
+    for profile in [NEXTCLOUD, APACHE, RCLONE, BARE] {
+        let mut world = World::new(6, profile);
+        world.power = power::on();
+        world.live(async |life| {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            a_file(&life.program);
+            settled(&life).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            changes(&life.server);
+            life.program.write("a", b"what was written last");
+            life.server.state().tear = true;
+            under_way(&life, "PUT /a").await;
+        });
+        world.cut_power();
+        world.live(async |life| {
+            settled(&life).await;
+            let files = life.server.state().files();
+            let whole = Some(b"what was written last".to_vec());
+            assert_eq!(files.into_values().collect::<Vec<_>>(), [whole], "{}", profile.name);
+        });
+    }
 }

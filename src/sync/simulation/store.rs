@@ -442,12 +442,20 @@ impl State {
     /// client can tell what it was to become.
     pub fn put_up_with_parts(&mut self, path: &RemotePath) {
         for path in self.below(path) {
-            let data = self.objects.get(&path).and_then(|object| object.data.clone());
+            let Some(object) = self.objects.get_mut(&path) else { continue };
+            self.unseeable += u32::from(object.torn.take().is_some());
+            let data = object.data.clone();
             if let Some(part) = data.filter(|data| !self.whole.contains(data)) {
                 self.unseeable += 1;
                 self.whole.insert(part);
             }
         }
+    }
+
+    /// Whether this is a part of something that a program has replaced or removed.
+    pub fn is_part_of_replaced(&self, part: &[u8]) -> bool {
+        let mut replaced = self.whole.iter().filter(|whole| self.permitted.contains(*whole));
+        replaced.any(|whole| whole[..whole.len() / 2] == *part)
     }
 
     pub fn tag(&self, path: &RemotePath) -> Option<String> {
