@@ -11,8 +11,21 @@
 //!
 //! `make test` runs some seeds with each server, `make soak` ([`soak`]) as many as there is time for.
 //!
-//! After each run, with faults off, three invariants hold (DESIGN 9): _durable_, _no destruction_,
-//! _convergence_.
+//! After each run, with faults off, these hold ([`run::Invariant`]): _durable_, _no destruction_,
+//! _convergence_, and no file on the server is a part of what somebody wrote. What that means where
+//!
+//! - **the server refuses** (offline, 401, 403, 423, 429, 500, 503, 507): nothing has to arrive as long
+//!   as it does, and all of it after that. What is blocked is tried again, as by `ncfs retry`.
+//! - **the daemon dies**: all that was answered survives; of a write that was not, the content before
+//!   it or after it.
+//! - **the power is cut**: what was synced survives. The rest may be gone, removals and renames among
+//!   it; a file of which only the name is left says so, and nothing is sent for it.
+//! - **a backup is restored, a share withdrawn**: what is taken away so was taken by somebody else;
+//!   what was not sent yet still has to arrive.
+//!
+//! What no client can see is counted, and is no violation: a change within the same second and size
+//! (FACTS 0.1) or between a look and the request that it was for, and the rest of a cut upload that
+//! another client renamed or a program replaced.
 
 mod chance;
 mod death;
@@ -56,7 +69,7 @@ use crate::tree::Tree;
 use crate::types::{Ino, RemotePath, Time};
 
 /// The seeds that every test run tries with each server. `NCFS_SIM_SEEDS` gives another number.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 
 /// Virtual time: moves only while everybody sleeps, and goes on over crashes.
 #[derive(Clone)]

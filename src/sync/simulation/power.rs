@@ -35,6 +35,12 @@ pub enum Synced {
 /// Brings rows, and bytes as told, to the disk.
 pub fn sync(power: &Power, tree: &Tree, disk: &Mutex<Disk>, acked: &Acknowledged, what: Synced) {
     let mut durable = power.lock().unwrap();
+    if what == Synced::Everything {
+        if !tree.has_unsynced() {
+            return;
+        }
+        tree.sync().unwrap();
+    }
     let Some(before) = durable.take() else { return };
     let disk = disk.lock().unwrap();
     let mut staged = HashMap::new();
