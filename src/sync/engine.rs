@@ -230,7 +230,11 @@ pub(super) fn is_below(tx: &mut Tx<'_>, ino: Ino, scope: Ino) -> Result<bool, Tr
             let Some(node) = tx.node(at)? else { break };
             let place = match local {
                 true => node.local.clone(),
-                false => node.synced.as_ref().map(|synced| synced.place.clone()),
+                // Or it may have it, where no answer told.
+                false => match (&node.synced, &node.push.sent) {
+                    (Some(synced), _) => Some(synced.place.clone()),
+                    (None, sent) => sent.as_ref().map(|sent| sent.place.clone()),
+                },
             };
             match place {
                 Some(place) => at = place.parent,

@@ -583,3 +583,21 @@ fn an_upload_that_a_power_cut_ends_in_the_middle_is_finished_after_it() {
         });
     }
 }
+
+#[test]
+fn a_removed_directory_of_which_no_answer_told_is_tried_again_when_somebody_asks_for_it() {
+    requests_of(nothing, async |life| {
+        life.server.state().weather = Weather::only(Fault::CutAfter);
+        life.program.mkdir("d");
+        under_way(life, "MKCOL /d").await;
+        life.server.state().weather = Weather::only(Fault::Forbidden);
+        life.program.remove("d");
+        while life.engine.pending(None).unwrap().blocked == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        life.server.state().weather = Weather::CALM;
+        assert_eq!(life.engine.retry(crate::types::Ino::ROOT).unwrap().len(), 1);
+        settled(life).await;
+        assert!(life.server.state().files().is_empty());
+    });
+}
