@@ -66,7 +66,7 @@ use self::story::{Story, text};
 use super::{Engine, Rooms};
 use crate::clock::Clock;
 use crate::tree::Tree;
-use crate::types::{Ino, RemotePath, Time};
+use crate::types::{FileId, Ino, RemotePath, Time};
 
 /// The seeds that every test run tries with each server. `NCFS_SIM_SEEDS` gives another number.
 const SEEDS: u64 = 300;
@@ -221,6 +221,11 @@ impl World {
     /// Ends what the last life left, as a power cut right after it does.
     fn cut_power(&mut self) {
         if let Some(tree) = power::cut(&self.power, &self.disk, &self.acknowledged) {
+            self.server.state().removals_undone(|share| {
+                let id = FileId(share.to_string().into());
+                let roots = tree.view(|tx| tx.by_file_id(&id)).unwrap();
+                roots.iter().any(|root| root.local.is_some())
+            });
             self.tree = Some(tree);
         }
     }

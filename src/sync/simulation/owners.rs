@@ -102,6 +102,12 @@ impl State {
         self.owners.to_keep.extend(contents.into_iter().map(|data| (share, data)));
     }
 
+    /// A power cut undid the removal of a share's root: what was removed in it before was removed by
+    /// itself.
+    pub fn removals_undone(&mut self, is_back: impl Fn(u64) -> bool) {
+        self.owners.to_keep.retain(|(share, _)| !is_back(*share));
+    }
+
     /// Our programs remove a file by itself, though it was once removed with its share: somebody
     /// renamed that meanwhile, so it was still there.
     pub fn removed_alone(&mut self, version: &Version) {
