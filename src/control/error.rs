@@ -19,7 +19,10 @@ pub enum ControlError {
     #[error("{}: {cause}", path.display())]
     Io { path: PathBuf, cause: io::Error },
     /// The daemon does not listen any more.
-    #[error("the daemon of {} has ended", .0.display())]
+    #[error(
+        "the daemon of {path} has ended; if its mount stays behind, dead, remove it with: ncfs unmount {path}",
+        path = .0.display()
+    )]
     Gone(PathBuf),
     /// The daemon took the request and gives no sign of life.
     #[error("the daemon does not answer; try again later, or end the mount with ncfs unmount")]
