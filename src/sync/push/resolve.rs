@@ -87,10 +87,6 @@ impl Pusher {
             return Ok(());
         }
         if node.local.is_none() || !node.content_differs() {
-            if node.local.is_some() && self.tree.pins().has_writer(ino) {
-                // What it writes next is based on what it opened.
-                return Err(StepError::Outdated);
-            }
             return self.take_theirs(ino, &place, entry);
         }
         // Written into a content that is gone on the server: then this fails, the node is blocked,
@@ -105,10 +101,16 @@ impl Pusher {
     /// Nothing of the file's content here is wanted: what the server holds is shown again.
     fn take_theirs(&self, ino: Ino, place: &Place, entry: Entry) -> Result<(), StepError> {
         let content = ContentId(self.tree.allocate_id()?);
-        let open = self.tree.pins().is_open(ino);
         let events = self.tree.transact(|tx| {
-            let Some(node) = tx.node(ino)? else { return Ok(Vec::new()) };
+            let Some(node) = tx.node(ino)? else { return Ok(Some(Vec::new())) };
             let mut node = (*node).clone();
+            if node.local.is_some()
+                && (node.content_differs() || self.tree.pins().has_writer(node.ino))
+            {
+                // Written, or about to be, since the server was asked: that makes it a conflict.
+                return Ok(None);
+            }
+            let open = self.tree.pins().is_open(ino);
             let mut events = Vec::new();
             let same_kind = entry.is_dir == node.is_dir();
             if open || !same_kind {
@@ -120,17 +122,17 @@ impl Pusher {
                     tx.put(Node { local: None, ..(*now).clone() })?;
                 }
                 events.extend(self.show(tx, place, &entry, content)?);
-                return Ok(events);
+                return Ok(Some(events));
             }
             let removed = node.local.is_none();
             if removed && tx.node(place.parent)?.is_some_and(|dir| dir.is_tombstone()) {
                 // Its directory was removed meanwhile, whose turn settles the rest.
-                return Ok(events);
+                return Ok(Some(events));
             }
             if removed && tx.child(place.parent, &place.name.key())?.is_some() {
                 // The name has another owner here, whose turn settles the rest.
                 settle::gone(tx, ino)?;
-                return Ok(events);
+                return Ok(Some(events));
             }
             if removed {
                 node.local = Some(place.clone());
@@ -141,9 +143,9 @@ impl Pusher {
             node.mtime_set = false;
             tx.put(node)?;
             events.push(Event::Content(ino));
-            Ok::<_, TreeError>(events)
+            Ok::<_, TreeError>(Some(events))
         })?;
-        for event in events {
+        for event in events.ok_or(StepError::Outdated)? {
             self.tell(event);
         }
         self.look.notify_one();

@@ -180,7 +180,7 @@ pub fn name(text: &str) -> Name {
 }
 
 impl Program {
-    fn tree(&self) -> &Tree {
+    pub fn tree(&self) -> &Tree {
         &self.bytes.tree
     }
 

@@ -10,6 +10,7 @@ use super::program::Program;
 use super::server::Server;
 use super::{Life, World};
 use crate::clock::Clock;
+use crate::tree::Node;
 use crate::types::RemotePath;
 
 /// Requests that change something; looks and listings are counted elsewhere.
@@ -349,6 +350,30 @@ fn a_draft_renamed_over_a_file_while_its_bytes_are_collected_replaces_that_file(
         life.program.rename("draft", "a");
     });
     assert_eq!(requests, ["PUT /a"]);
+}
+
+#[test]
+fn what_is_written_while_the_content_of_somebody_else_is_taken_is_kept() {
+    for millis in (0..1_000).step_by(2) {
+        let mut files = Vec::new();
+        World::new(1, NEXTCLOUD).live(async |life| {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            a_file(&life.program);
+            settled(&life).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let now = life.clock.now().secs();
+            life.server.state().other_writes(&path("a"), b"theirs".to_vec(), now);
+            // As a step that met it leaves it behind: what the row knows of the server is outdated.
+            let node = life.program.find("a").unwrap();
+            let remote = node.synced.as_ref().map(|synced| synced.version.clone());
+            life.program.tree().transact(|tx| tx.put(Node { remote, ..(*node).clone() })).unwrap();
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            life.program.write("a", b"mine");
+            settled(&life).await;
+            files = life.server.state().files().into_values().flatten().collect();
+        });
+        assert!(files.contains(&b"mine".to_vec()), "written after {millis} ms: {files:?}");
+    }
 }
 
 #[test]
