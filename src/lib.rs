@@ -20,8 +20,9 @@
 //! - [`tree`]: nodes, names and states, the only user of SQL.
 //! - [`remote`]: the server, the only user of HTTP.
 //!
-//! [`types`], [`clock`], [`secret`], [`failure`], [`path_text`], [`server_url`], [`config`],
-//! [`credential_file`] and [`accounts`] are the vocabulary between them.
+//! [`types`], [`clock`], [`secret`], [`failure`], [`fault`], [`path_text`], [`request`],
+//! [`server_url`], [`config`], [`credential_file`] and [`accounts`] are the vocabulary between them;
+//! [`mount_memory`] is what a mount remembers when the process dies that serves it.
 
 pub mod accounts;
 pub mod cli;
@@ -32,9 +33,12 @@ pub mod control;
 pub mod credential_file;
 pub mod daemon;
 pub mod failure;
+pub mod fault;
 pub mod fuse;
+pub mod mount_memory;
 pub mod path_text;
 pub mod remote;
+pub mod request;
 pub mod rescue;
 pub mod secret;
 pub mod server_url;

@@ -96,6 +96,8 @@ impl Daemon for Fake {
     async fn refresh(&self, _: RemotePath, _: Duration) -> Result<RefreshOutcome, String> {
         Ok(RefreshOutcome { names: 3, ..RefreshOutcome::default() })
     }
+
+    fn upgrade(&self) {}
 }
 
 struct Fixture {

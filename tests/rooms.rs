@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("main", &["cli"]),
     ("lib", ALL),
     ("cli", ALL),
@@ -28,10 +28,15 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("server_url", &[]),
     ("path_text", &[]),
     ("clock", &[]),
+    ("request", &[]),
+    ("fault", &[]),
+    // What a mount remembers while it lives, whoever serves it.
+    ("mount_memory", &[]),
 ];
 
 /// What every room may use, and what uses none.
-const LEAVES: [&str; 5] = ["types", "clock", "failure", "path_text", "secret"];
+const LEAVES: [&str; 8] =
+    ["types", "clock", "failure", "fault", "path_text", "secret", "request", "mount_memory"];
 
 const ALL: &[&str] = &[
     "cli",

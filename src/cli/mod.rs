@@ -34,6 +34,7 @@ mod serve;
 mod status;
 mod target;
 mod unmount;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,7 @@ fn dispatch(command: Command, password: Option<Secret>) -> Result<std::process::
         Command::Mount(args) => mount::run(*args, password, Setting::default())?.into(),
         Command::Unmount(args) => unmount::run(&args)?.into(),
         Command::Flush(args) => flush::run(&args)?.into(),
+        Command::Upgrade(args) => upgrade::run(&args)?.into(),
         Command::Status(args) => status::run(&args)?.into(),
         Command::Problems(args) => problems::run(&args)?.into(),
         Command::Explain(args) => explain::run(&args)?.into(),

@@ -87,6 +87,7 @@ fn describe(problems: &Problems) -> String {
 
 fn heading(kind: ProblemKind, problems: &Problems) -> String {
     match kind {
+        ProblemKind::Daemon => "Not served any more".to_owned(),
         ProblemKind::Password => "Password refused".to_owned(),
         ProblemKind::Guard => "Not believed".to_owned(),
         ProblemKind::State => "State directory".to_owned(),

@@ -10,6 +10,7 @@ use super::{inherited, log};
 use crate::config::ServeConfig;
 use crate::daemon;
 use crate::failure::{ExitCode, Failure};
+use crate::mount_memory::MountMemory;
 use crate::supervise::{self, ReadySender};
 
 /// What the launcher starts in the background.
@@ -29,12 +30,18 @@ pub struct ServeArgs {
     /// The mounted /dev/fuse
     #[arg(long)]
     pub fuse_fd: i32,
+    /// What is remembered of the mount
+    #[arg(long)]
+    pub memory_fd: i32,
     /// From which the configuration is read
     #[arg(long)]
     pub config_fd: i32,
     /// To which the outcome of the start is written
     #[arg(long)]
     pub link_fd: i32,
+    /// Open no state, and answer every request with an error
+    #[arg(long)]
+    pub refuse: bool,
 }
 
 /// `ncfs supervise`, started by `ncfs mount`.
@@ -49,6 +56,7 @@ pub fn supervise(args: &SuperviseArgs) -> Result<ExitCode, Failure> {
 /// `ncfs serve`, started by the supervisor.
 pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let fuse = inherited::take(args.fuse_fd, "--fuse-fd")?;
+    let memory = inherited::take(args.memory_fd, "--memory-fd")?;
     let config = inherited::take_file(args.config_fd, "--config-fd")?;
     let link = inherited::take_file(args.link_fd, "--link-fd")?;
     let config = protected(config)?;
@@ -59,7 +67,12 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let supervisor = parent_id();
     // Two ends: the daemon owns one, and a failure of its start is told through the other.
     let mut reporter = ReadySender::new(link.try_clone().map_err(unreadable)?);
-    let outcome = daemon::run(config, fuse, ReadySender::new(link));
+    let link = ReadySender::new(link);
+    let outcome = match MountMemory::open(memory) {
+        Ok(memory) if args.refuse => daemon::refuse(config, fuse, memory, link),
+        Ok(memory) => daemon::run(config, fuse, memory, link),
+        Err(error) => Err(Failure::new(ExitCode::Other, error)),
+    };
     if parent_id() != supervisor
         && let Some(Err(error)) = mount.map(|mount| mount.unmount(connection))
     {

@@ -88,6 +88,9 @@ fn describe(status: &Status) -> String {
     for sentence in &status.not_supported {
         line("limit", folded(sentence));
     }
+    if let Some(reason) = &status.last_restart {
+        line("restarts", format!("{}, the last because {reason}", status.restarts));
+    }
     if !status.problems.is_empty() {
         line("problems", format!("{}; what to do: ncfs problems", status.problems.len()));
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::protocol::{self, Command, HEARTBEAT, MAX_LINE, Reply, Request};
 use super::{
@@ -15,33 +15,53 @@ use crate::types::RemotePath;
 const PATIENCE: Duration = Duration::from_secs(10);
 const _: () = assert!(PATIENCE.as_secs() > 3 * HEARTBEAT.as_secs());
 
+/// How often a daemon that is being replaced is looked for.
+const RESTART: Duration = Duration::from_millis(20);
+
 /// A connection to a daemon.
 pub struct Client {
     stream: BufReader<UnixStream>,
+    record: Record,
 }
 
 impl Client {
-    /// Connects to the daemon of a mount.
+    /// Connects to the daemon of a mount. If it has died, and its supervisor has not, waits for the
+    /// next one.
     pub fn connect(record: &Record) -> Result<Self> {
-        let stream = UnixStream::connect(&record.socket).map_err(|cause| match cause.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                ControlError::Gone(record.mountpoint.clone())
+        let deadline = Instant::now() + PATIENCE;
+        let stream = loop {
+            let cause = match UnixStream::connect(&record.socket) {
+                Ok(stream) => break stream,
+                Err(cause) => cause,
+            };
+            match cause.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {}
+                _ => return Err(ControlError::Io { path: record.socket.clone(), cause }),
             }
-            _ => ControlError::Io { path: record.socket.clone(), cause },
-        })?;
+            if !record.is_supervised() || Instant::now() >= deadline {
+                return Err(ControlError::Gone(record.mountpoint.clone()));
+            }
+            std::thread::sleep(RESTART);
+        };
         stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
             .map_err(|cause| ControlError::Io { path: record.socket.clone(), cause })?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), record: record.clone() })
     }
 
-    /// Asks how the mount stands.
+    /// Asks how the mount stands. If the daemon dies meanwhile, the next one is asked.
     pub fn status(&mut self) -> Result<Status> {
-        self.send(Command::Status)?;
-        match self.receive()? {
-            Reply::Status(status) => Ok(*status),
-            other => Err(unexpected(other)),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.send(Command::Status).and_then(|()| self.receive()) {
+                Ok(Reply::Status(status)) => return Ok(*status),
+                Ok(other) => return Err(unexpected(other)),
+                Err(ControlError::CutOff) if Instant::now() < deadline => {
+                    *self = Self::connect(&self.record)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -115,6 +135,12 @@ impl Client {
             Reply::Refreshed(outcome) => Ok(outcome),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Has the program that is installed by now take the mount over. Returns when that begins.
+    pub fn upgrade(&mut self) -> Result<()> {
+        self.send(Command::Upgrade)?;
+        self.outcome(|_| ()).map(drop)
     }
 
     /// The answer, after the progress before it.

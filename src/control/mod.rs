@@ -106,4 +106,7 @@ pub trait Daemon: Send + Sync + 'static {
         path: RemotePath,
         timeout: Duration,
     ) -> std::result::Result<RefreshOutcome, String>;
+
+    /// Lets the program that is installed by now take the mount over. The caller has answered.
+    fn upgrade(&self);
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
+    /// The process that serves the mount ended again and again: programs get I/O errors.
+    Daemon,
     /// The password was refused: nothing is sent.
     Password,
     /// What the server shows is not believed, so that nothing is deleted here for it.

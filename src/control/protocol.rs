@@ -71,12 +71,13 @@ pub(super) enum Command {
         #[serde(default)]
         timeout_ms: Option<u64>,
     },
+    Upgrade,
 }
 
 impl Command {
     /// What a request may ask for.
-    pub const NAMES: [&str; 7] =
-        ["status", "flush", "shutdown", "problems", "retry", "explain", "refresh"];
+    pub const NAMES: [&str; 8] =
+        ["status", "flush", "shutdown", "problems", "retry", "explain", "refresh", "upgrade"];
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
@@ -38,6 +39,15 @@ pub struct Record {
     /// Where the daemon listens.
     #[serde(with = "crate::path_text")]
     pub socket: PathBuf,
+}
+
+impl Record {
+    /// Whether the process that mounted it is there, so that a daemon that died is replaced.
+    pub(super) fn is_supervised(&self) -> bool {
+        let supervisor = i32::try_from(self.supervisor_pid).ok().map(Pid::from_raw);
+        // EPERM is a sign of life, too; but then it is not ours.
+        supervisor.is_some_and(|pid| kill(pid, None).is_ok())
+    }
 }
 
 /// A private directory for sockets and records.
@@ -151,7 +161,7 @@ impl RuntimeDir {
         Ok(())
     }
 
-    /// Reads all records; those without a daemon are removed.
+    /// Reads all records; those without a daemon and without a process that starts one are removed.
     fn records(&self) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         for entry in std::fs::read_dir(&self.0).map_err(|cause| self.failed(cause))? {
@@ -161,7 +171,7 @@ impl RuntimeDir {
             }
             let Ok(text) = std::fs::read(&path) else { continue };
             let Ok(record) = serde_json::from_slice::<Record>(&text) else { continue };
-            if listens(&record.socket) {
+            if listens(&record.socket) || record.is_supervised() {
                 records.push(record);
             } else {
                 self.unregister(&record.mountpoint)?;
@@ -262,7 +272,7 @@ mod tests {
         Record {
             mountpoint: mountpoint.to_owned(),
             daemon_pid: 1,
-            supervisor_pid: 2,
+            supervisor_pid: u32::MAX,
             state_dir: "/state".into(),
             socket: directory.socket(mountpoint),
         }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::protocol::{self, Command, HEARTBEAT, Head, MAX_LINE, Reply, Request};
-use super::{ControlError, Daemon, Progress, Record, Result, RuntimeDir, Subject};
+use super::{ControlError, Daemon, FlushOutcome, Progress, Record, Result, RuntimeDir, Subject};
 use crate::types::{Ino, RemotePath};
 
 /// More connections than this wait to be accepted.
@@ -208,7 +208,9 @@ async fn answer(
         | Command::Retry { path, .. }
         | Command::Explain { path, .. }
         | Command::Refresh { path, .. } => protocol::decode_path(path),
-        Command::Status | Command::Problems | Command::Shutdown { .. } => Ok(RemotePath::root()),
+        Command::Status | Command::Problems | Command::Upgrade | Command::Shutdown { .. } => {
+            Ok(RemotePath::root())
+        }
     };
     let path = match path {
         Ok(path) => path,
@@ -219,6 +221,12 @@ async fn answer(
         match command {
             Command::Status => return writer.send(&Reply::Status(Box::new(daemon.status()))).await,
             Command::Problems => return writer.send(&Reply::Problems(daemon.problems())).await,
+            Command::Upgrade => {
+                // The answer first: there may be nobody left to give it.
+                writer.send(&Reply::Outcome(FlushOutcome::default())).await?;
+                daemon.upgrade();
+                return Ok(());
+            }
             Command::Explain { ino, .. } => {
                 let subject = match ino {
                     Some(ino) => Subject::Ino(Ino(ino)),

@@ -76,6 +76,10 @@ pub struct Status {
     pub quota_total: Option<u64>,
     /// Time since the server was last asked for changes, successfully; null before the first time.
     pub last_poll_s: Option<u64>,
+    /// How often a process took the mount over from one that had died, or that an upgrade replaced.
+    pub restarts: u64,
+    /// Why the process before this one ended; null before the first restart.
+    pub last_restart: Option<String>,
     /// Time since the daemon was started.
     pub uptime_s: u64,
 }

@@ -5,8 +5,10 @@
 //! mount goes, everything is made durable. A crash in between loses nothing: the next start begins
 //! with recovery.
 
+mod account;
 mod control;
 mod drain;
+mod refuse;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,18 +21,22 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{MetricsAddress, ServeConfig};
 use crate::content::{Bodies, BodyError, Cache, CacheError, Staging};
-use crate::control::{Endpoint, RuntimeDir, Server};
+use crate::control::{Daemon, Endpoint, RuntimeDir, Server};
 use crate::failure::{ExitCode, Failure};
+use crate::fault;
 use crate::fuse;
-use crate::remote::{ConnectConfig, Connection, Quota, Remote, find_account};
+use crate::mount_memory::MountMemory;
+use crate::remote::{Quota, Remote};
 use crate::supervise::ReadySender;
 use crate::sync::{Engine, PullError, Rooms};
-use crate::tree::{Account, Tree, TreeError};
-use crate::types::ContentId;
-use crate::vfs::{Parts, Vfs, VfsOptions};
+use crate::tree::{Tree, TreeError};
+use crate::types::{ContentId, Ino};
+use crate::vfs::{Handles, Parts, Vfs, VfsOptions};
 
+use self::account::{Connected, connect, open_state, remember};
 use self::control::{Controlled, Meters};
 use self::drain::Drain;
+pub use self::refuse::refuse;
 
 /// How often everything is made to survive a power cut, asked for or not.
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
@@ -50,19 +56,29 @@ pub struct ExitSummary {
     pub bytes_left: u64,
 }
 
-/// Serves the file system behind `fuse` until it is unmounted or told to end.
-pub fn run(config: ServeConfig, fuse: OwnedFd, ready: ReadySender) -> Result<ExitSummary, Failure> {
+/// Serves the file system behind `fuse` until it is unmounted or told to end. A mount that was served
+/// before, as `memory` says, goes on where it was.
+pub fn run(
+    config: ServeConfig,
+    fuse: OwnedFd,
+    memory: MountMemory,
+    ready: ReadySender,
+) -> Result<ExitSummary, Failure> {
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = runtime()?;
+    let summary = runtime.block_on(serve(&runtime, config, fuse, Arc::new(memory), ready));
+    // Requests that still wait for the network are answered to nobody.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    summary
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(ExitCode::Other, error))?;
-    let summary = runtime.block_on(serve(&runtime, config, fuse, ready));
-    // Requests that still wait for the network are answered to nobody.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    summary
+        .map_err(|error| Failure::new(ExitCode::Other, error))
 }
 
 /// Every file that is open for writing needs a descriptor here, too.
@@ -79,19 +95,37 @@ async fn serve(
     runtime: &Runtime,
     config: ServeConfig,
     fuse: OwnedFd,
+    memory: Arc<MountMemory>,
     mut ready: ReadySender,
 ) -> Result<ExitSummary, Failure> {
     let mut metrics = match &config.metrics_listen {
         Some(address) => Some(listen_at(address).await?),
         None => None,
     };
-    let connection = Arc::new(find_account_of(&config).await?);
+    let begins = memory.handshake().is_none();
+    let Connected { connection, away } = connect(&config, begins).await?;
+    let connection = Arc::new(connection);
     let remote = connection.remote();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let tree = Arc::new(open_state(&config, &connection)?);
-    // Not before it is known that the state may be used: nothing changes on the server for a mount
-    // that is refused.
-    connection.make_root().await?;
+    let tree = Arc::new(open_state(&config, &connection, &memory)?);
+    let handles = Handles::restore(Arc::clone(&memory), &tree)
+        .map_err(|error| Failure::new(ExitCode::State, error))?;
+    let is_away = away.is_some();
+    match away {
+        _ if !begins => {
+            tracing::info!(open = handles.count(), "taking over the mount");
+            fault::point("took-over", b"all");
+        }
+        // Of a directory that was never listed nothing could be shown.
+        Some(why) if !is_listed(&tree)? => return Err(why.into()),
+        Some(ref why) => tracing::warn!("mounting what is known: {why}"),
+        None => {
+            // Not before it is known that the state may be used: nothing changes on the server for
+            // a mount that is refused.
+            connection.make_root().await?;
+            remember(&config, &connection, &tree)?;
+        }
+    }
     let unused = ContentId(tree.unused_id());
     let cache = Cache::open(&config.cache_dir, tree.identity(), unused, config.cache_size)?;
     let cache = Arc::new(cache);
@@ -129,6 +163,7 @@ async fn serve(
         names: remote.capabilities().names.clone(),
         clock: Arc::clone(&clock),
         quota: quota_seen.clone(),
+        handles,
         options: VfsOptions {
             uid: config.uid,
             gid: config.gid,
@@ -138,15 +173,19 @@ async fn serve(
     };
     // Gives a fresh root its owner, which what is listed inherits.
     let vfs = Vfs::new(parts).map_err(|error| Failure::new(ExitCode::State, error))?;
-    engine.first_look().await?;
+    if begins && !is_away {
+        engine.first_look().await?;
+    }
     engine.start(config.poll_interval, config.read_only);
     let quota_task = tokio::spawn(watch_quota(remote.clone(), quota));
     let durable = tokio::spawn(keep_durable(Arc::clone(&bodies)));
 
     let vfs = Arc::new(vfs);
     let handle = runtime.handle().clone();
-    let served =
-        tokio::task::spawn_blocking(move || fuse::serve(fuse, vfs, received, handle, FUSE_THREADS));
+    let kept = Arc::clone(&memory);
+    let served = tokio::task::spawn_blocking(move || {
+        fuse::serve(fuse, &kept, vfs, received, handle, FUSE_THREADS)
+    });
     let served = served.await.map_err(std::io::Error::other).and_then(|served| served);
     let mut serving = served.map_err(|error| Failure::new(ExitCode::NoFuse, error))?;
     let drain = Drain::new(Arc::clone(&engine), config.shutdown_timeout);
@@ -160,6 +199,7 @@ async fn serve(
         quota_seen,
         serving.watch_requests(),
         drain.clone(),
+        memory,
         clock,
     ));
     let directory = RuntimeDir::create()?;
@@ -169,7 +209,8 @@ async fn serve(
         metrics.answer(Arc::new(Meters { controlled, connection: Arc::clone(&connection) }));
         tracing::info!("measurements can be read at {}", metrics.address());
     }
-    let socket = Server::start(directory, mountpoint, state_dir, controlled)?;
+    let daemon: Arc<dyn Daemon> = controlled.clone();
+    let socket = Server::start(directory, mountpoint, state_dir, daemon)?;
     // Before anybody hears that it is ready, and may want it to end.
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -178,17 +219,24 @@ async fn serve(
     ready.ready();
 
     let mut unmounted = false;
-    tokio::select! {
-        _ = terminate.recv() => drain.begin(None),
-        _ = interrupt.recv() => drain.begin(None),
-        () = drain.begun() => {}
-        ended = serving.ended() => {
-            if let Err(error) = ended {
-                tracing::debug!("the session ended: {error}");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => drain.begin(None),
+            _ = interrupt.recv() => drain.begin(None),
+            () = drain.begun() => {}
+            () = controlled.upgrade_wanted() => {
+                ready.request_upgrade();
+                continue;
             }
-            unmounted = true;
-            drain.begin(None);
+            ended = serving.ended() => {
+                if let Err(error) = ended {
+                    tracing::debug!("the session ended: {error}");
+                }
+                unmounted = true;
+                drain.begin(None);
+            }
         }
+        break;
     }
     tracing::info!("ending: what is pending is sent first");
     let told_again = async {
@@ -242,26 +290,8 @@ async fn listen_at(address: &MetricsAddress) -> Result<Endpoint, Failure> {
     })
 }
 
-async fn find_account_of(config: &ServeConfig) -> Result<Connection, Failure> {
-    let address = ConnectConfig {
-        server: config.server.clone(),
-        vendor: config.vendor,
-        remote_dir: config.remote_dir.clone(),
-        ca_file: config.ca_file.clone(),
-        allow_http: config.allow_http,
-        user_agent: format!("ncfs/{}", env!("CARGO_PKG_VERSION")),
-    };
-    Ok(find_account(address, config.credential_source()?).await?)
-}
-
-fn open_state(config: &ServeConfig, connection: &Connection) -> Result<Tree, Failure> {
-    let identity = connection.identity();
-    let account = Account {
-        origin: identity.origin.clone(),
-        user_id: identity.user_id.clone(),
-        remote_dir: config.remote_dir.clone(),
-    };
-    Tree::open(&config.state_dir, &account).map_err(|error| Failure::new(ExitCode::State, error))
+fn is_listed(tree: &Tree) -> Result<bool, Failure> {
+    Ok(tree.node(Ino::ROOT)?.is_some_and(|root| root.is_listed()))
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -21,6 +21,7 @@ use fuser::{
 
 use super::convert::{ino, set_time};
 use super::dispatch::{Dispatch, LISTING, READING, SYNCING, span};
+use super::handshake::Promised;
 use super::init::negotiate;
 use super::replies::{
     answer_attr, answer_created, answer_done, answer_entries, answer_entry, answer_full_entries,
@@ -42,11 +43,12 @@ const COPIED_AT_ONCE: u64 = 1 << 30;
 pub(super) struct Adapter {
     vfs: Arc<Vfs>,
     dispatch: Dispatch,
+    promised: Option<Promised>,
 }
 
 impl Adapter {
-    pub fn new(vfs: Arc<Vfs>, dispatch: Dispatch) -> Self {
-        Self { vfs, dispatch }
+    pub fn new(vfs: Arc<Vfs>, dispatch: Dispatch, promised: Option<Promised>) -> Self {
+        Self { vfs, dispatch, promised }
     }
 }
 
@@ -65,7 +67,7 @@ fn handle(handle: Fh) -> FileHandle {
 #[allow(clippy::too_many_arguments)]
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        negotiate(config);
+        negotiate(config, self.promised.as_ref());
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
 
 use super::replies::Reply;
-use super::requests::Requests;
+use super::requests::{Request, Requests};
+use crate::request::RequestNumber;
 use crate::types::Ino;
 use crate::vfs::{self, VfsError};
 
@@ -21,19 +22,25 @@ pub(super) const READING: Duration = Duration::from_secs(60);
 /// How long our own disk may take.
 pub(super) const SYNCING: Duration = Duration::from_secs(120);
 
+/// A request that was there at so many deaths of the process that answers it is taken for their
+/// cause, and gets EIO.
+const DEADLY: u64 = 2;
+
 /// What a request is about.
 pub(super) struct About {
     operation: &'static str,
     ino: Ino,
+    number: RequestNumber,
     /// Only where the log is detailed: it costs more than some requests.
     span: Span,
 }
 
 /// What a request is about, for logs and counters.
 pub(super) fn span(operation: &'static str, request: &fuser::Request, ino: Ino) -> About {
-    let number = request.unique().0;
-    let span = tracing::debug_span!("request", operation, number, ino = ino.0);
-    About { operation, ino, span }
+    let number = RequestNumber::from_unique(request.unique().0);
+    let RequestNumber { number: shown, again } = number;
+    let span = tracing::debug_span!("request", operation, number = shown, again, ino = ino.0);
+    About { operation, ino, number, span }
 }
 
 /// Carries out requests.
@@ -55,8 +62,8 @@ impl Dispatch {
         work: impl FnOnce() -> vfs::Result<T>,
         answer: impl FnOnce(R, T),
     ) {
-        let _request = self.requests.arrive(about.operation);
-        about.span.in_scope(|| finish(&about, work(), reply, answer));
+        let Some((_request, reply)) = self.admit(&about, reply) else { return };
+        about.span.in_scope(|| finish(&about, about.number.during(work), reply, answer));
     }
 
     /// Carries out what may have to wait: here if it is ready at once, else in a task, for at most
@@ -69,8 +76,9 @@ impl Dispatch {
         work: impl Future<Output = vfs::Result<T>> + Send + 'static,
         answer: impl FnOnce(R, T) + Send + 'static,
     ) {
-        let request = self.requests.arrive(about.operation);
+        let Some((request, reply)) = self.admit(&about, reply) else { return };
         let _runtime = self.runtime.enter();
+        let work = about.number.throughout(work);
         let mut work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work);
         let mut unwoken = Context::from_waker(Waker::noop());
         match about.span.in_scope(|| work.as_mut().poll(&mut unwoken)) {
@@ -91,6 +99,26 @@ impl Dispatch {
                 self.runtime.spawn(task.instrument(span));
             }
         }
+    }
+
+    /// Takes a request, unless it has killed before.
+    fn admit<R: Reply>(&self, about: &About, reply: R) -> Option<(Request, R)> {
+        let deaths = self.requests.deaths(about.number.number);
+        let request = self.requests.arrive(about.operation, about.number.number);
+        if deaths < DEADLY {
+            return Some((request, reply));
+        }
+        about.span.in_scope(|| {
+            tracing::error!(
+                operation = about.operation,
+                ino = about.ino.0,
+                deaths,
+                "the process died each time that it worked on this request: the program gets an \
+                 I/O error"
+            );
+        });
+        reply.refuse(Errno::EIO);
+        None
     }
 }
 

@@ -16,12 +16,14 @@
 //!
 //! - The mount has `default_permissions`: the kernel checks modes and owners. Whoever may reach the
 //!   mount is its business, too (`allow_other`), so all requests are taken.
-//! - The descriptor is of a mount whose FUSE_INIT has not been read. Taking over a mount from a
-//!   daemon that died has its place in [`session`], where the session is made.
+//! - The descriptor is of a mount that nobody has served, or of one that was served by a process that
+//!   died, with the memory that both share ([`handshake`]).
 //!
 //! # After a crash
 //!
-//! Whoever keeps the descriptor still has the mount; what was asked and not answered waits there.
+//! Whoever keeps the descriptor still has the mount; what was asked and not answered waits there, and
+//! is sent again to the process that takes over. A request that was there at two deaths that it may
+//! have caused gets EIO.
 //!
 //! # Locks
 //!
@@ -30,10 +32,12 @@
 mod adapter;
 mod convert;
 mod dispatch;
+mod handshake;
 mod init;
 mod notifier;
+mod refusal;
 mod replies;
 mod requests;
 mod session;
 
-pub use session::{RequestWatch, Serving, serve};
+pub use session::{RequestWatch, Serving, refuse, serve};

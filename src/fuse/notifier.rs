@@ -4,9 +4,14 @@
 //! answer: dropping pages waits for reads (ANCHORS 0.4). So it is done by one thread, with no lock
 //! held, and nothing ever waits for that thread. Pages are dropped only of files that nobody has
 //! open; for an open one the next open decides whether its pages are kept.
+//!
+//! A thread that waits in the kernel outlives the death of its process until it is let go, which takes
+//! the answer of the process that takes over. So this one holds no descriptors but the mount's own:
+//! else it would hold the lock of the state directory, and nobody could take over.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,15 +40,19 @@ enum Notice {
 }
 
 impl Notifier {
-    /// Begins to tell the kernel of `events`, until their sender is gone.
+    /// Begins to tell the kernel of `events`, until their sender is gone. `device` is where.
     pub fn start(
         kernel: fuser::Notifier,
+        device: RawFd,
         vfs: Arc<Vfs>,
         mut events: UnboundedReceiver<Event>,
     ) -> io::Result<Notifier> {
         let armed = Arc::new(AtomicBool::new(true));
         let notifier = Notifier { armed: Arc::clone(&armed) };
         std::thread::Builder::new().name("ncfs-notifier".into()).spawn(move || {
+            if let Err(error) = keep_only(device) {
+                tracing::debug!(%error, "the notifier shares all descriptors");
+            }
             while let Some(event) = events.blocking_recv() {
                 if armed.load(Ordering::Acquire) {
                     tell(&kernel, notice(event, |ino| vfs.is_open(ino)));
@@ -57,6 +66,28 @@ impl Notifier {
     pub fn disarm(&self) {
         self.armed.store(false, Ordering::Release);
     }
+}
+
+/// Gives this thread a table of descriptors of its own, with the standard ones and this one.
+fn keep_only(device: RawFd) -> io::Result<()> {
+    let close = |first: RawFd, last: libc::c_uint| {
+        // SAFETY: the call takes integers. With CLOSE_RANGE_UNSHARE it first copies the table, so that
+        // what is closed stays open for all other threads; this one uses none of it.
+        let closed = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                first as libc::c_uint,
+                last,
+                libc::CLOSE_RANGE_UNSHARE,
+            )
+        };
+        if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    close(device + 1, libc::c_uint::MAX)?;
+    if device > libc::STDERR_FILENO + 1 {
+        close(libc::STDERR_FILENO + 1, device as libc::c_uint - 1)?;
+    }
+    Ok(())
 }
 
 fn notice(event: Event, is_open: impl Fn(Ino) -> bool) -> Notice {

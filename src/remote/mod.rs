@@ -29,7 +29,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 pub use capabilities::{Capabilities, Conditions, Vendor};
-pub use connect::{ConnectConfig, ConnectError, Connection, Identity, find_account};
+pub use connect::{
+    ConnectConfig, ConnectError, Connection, Identity, KnownAccount, find_account, known_account,
+};
 pub use credential::{Credential, CredentialSource, Secret};
 pub use error::RemoteError;
 pub use names::{BadRemoteName, NameRules};

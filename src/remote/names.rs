@@ -1,9 +1,11 @@
 //! Which names and paths a server can store (FACTS 3), so that the others are refused at once.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Name, RemotePath};
 
 /// The rules that a server announced in its capabilities, with Nextcloud's own defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameRules {
     /// Longest name, bytes of UTF-8.
     pub max_bytes: usize,

@@ -44,7 +44,7 @@ pub fn launch(config: &ServeConfig) -> Result<(), Failure> {
             Some(Message::Failed { error, exit_code }) => {
                 return Err(Message::failure(error, *exit_code));
             }
-            Some(Message::Unmount { .. }) | None => {}
+            Some(Message::Unmount { .. } | Message::Upgrade { .. }) | None => {}
         }
     }
     let sentence = format!("the mount ended at its start; see {}", log_file(config).display());

@@ -1,5 +1,5 @@
 //! What goes up from `serve` to the supervisor, and from there to the launcher: lines of JSON on a
-//! pipe, `{"ready":true}`, `{"error":"..","exit_code":5}` or `{"unmount":true}`.
+//! pipe, `{"ready":true}`, `{"error":"..","exit_code":5}`, `{"unmount":true}` or `{"upgrade":true}`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,6 +16,8 @@ pub enum Message {
     Failed { error: String, exit_code: u8 },
     /// The root is listed and the mount answers.
     Ready { ready: bool },
+    /// Start the program that is at the path of this one by now, in place of the sender.
+    Upgrade { upgrade: bool },
     /// All is sent that will be; unmount while the file system can still answer.
     Unmount { unmount: bool },
 }
@@ -65,6 +67,12 @@ impl ReadySender {
     /// shared mappings while somebody can still take them.
     pub fn request_unmount(&mut self) {
         self.send(&Message::Unmount { unmount: true });
+    }
+
+    /// Asks to be replaced by the program that is at the path of this one by now. The supervisor kills
+    /// the caller for that, at whatever it is.
+    pub fn request_upgrade(&mut self) {
+        self.send(&Message::Upgrade { upgrade: true });
     }
 
     /// The start did not succeed; to be followed by the end of the process.

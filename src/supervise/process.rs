@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,10 @@ use nix::unistd::{getpid, getppid};
 
 use crate::secret::Secret;
 
-/// Keeps the memory of this process from other processes of the same user and from core files.
+/// Keeps the memory of this process from other processes of the same user and from core files, and
+/// lets it be called `ncfs` whatever path it was executed by.
 pub fn harden() -> io::Result<()> {
+    nix::sys::prctl::set_name(c"ncfs")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
@@ -109,6 +112,11 @@ pub fn own_program() -> Command {
         .ok()
         .filter(|path| path.exists())
         .unwrap_or_else(|| "/proc/self/exe".into());
+    command(&program)
+}
+
+/// The command that executes a program as `ncfs`; see [`own_program`].
+pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg0("ncfs");
     // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe,

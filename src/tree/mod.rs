@@ -16,6 +16,7 @@
 //! A crash between two transactions leaves the state of the first. Damage by other causes is
 //! reported as [`TreeError::Corrupt`], never guessed over.
 
+mod answered;
 mod error;
 mod node;
 mod pins;
@@ -24,13 +25,14 @@ mod schema;
 mod snapshot;
 mod tx;
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
 
 pub use error::TreeError;
@@ -39,6 +41,8 @@ pub use pins::{Pin, PinKind, Pins};
 pub use rights::Right;
 pub use snapshot::{Snapshot, lock_unchanged};
 pub use tx::{Pending, Tx};
+
+use answered::Answered;
 
 use crate::types::{Ino, NameKey, RemotePath};
 
@@ -62,6 +66,15 @@ impl Account {
     }
 }
 
+/// The connection to the kernel for which a tree is opened.
+#[derive(Clone, Debug, Default)]
+pub struct KernelSide {
+    /// Names it: random, another for each mount.
+    pub connection: u128,
+    /// What programs had open when the process died that served the mount before.
+    pub open: HashSet<Ino>,
+}
+
 #[cfg(test)]
 type LivesOn = Box<dyn Fn(bool) -> bool + Send + Sync>;
 
@@ -82,6 +95,8 @@ pub struct Tree {
     ids_end: AtomicU64,
     changes: Mutex<Option<mpsc::UnboundedSender<Ino>>>,
     mtimes_travel: AtomicBool,
+    open_orphans: Vec<Ino>,
+    answered: Answered,
     /// Asked before (`false`) and after (`true`) each commit whether the process lives on.
     #[cfg(test)]
     lives_on: Mutex<Option<LivesOn>>,
@@ -91,11 +106,18 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// Opens or creates the state in `dir` for `account`, and a mount that begins.
+    pub fn open(dir: &Path, account: &Account) -> Result<Tree> {
+        let kernel = KernelSide { connection: rand::random(), open: HashSet::new() };
+        Self::open_for(dir, account, &kernel)
+    }
+
     /// Opens or creates the state in `dir` for `account`.
     ///
-    /// Refuses a directory that another process uses or that belongs to another account. Orphans of
-    /// a dead connection are dropped.
-    pub fn open(dir: &Path, account: &Account) -> Result<Tree> {
+    /// Refuses a directory that another process uses or that belongs to another account. Orphans are
+    /// dropped, but for those that programs have open through the same connection as before: these
+    /// have to be pinned before any row is changed.
+    pub fn open_for(dir: &Path, account: &Account, kernel: &KernelSide) -> Result<Tree> {
         if !dir.is_dir() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
@@ -109,21 +131,26 @@ impl Tree {
         // The log exists from the first write on; nothing removes it while a connection is open.
         bind(&mut db, account)?;
         let wal = File::open(dir.join("state.db-wal"))?;
-        Self::finish(db, Some(checkpointer), Some(wal), Some(lock))
+        Self::finish(db, Some(checkpointer), Some(wal), Some(lock), kernel)
     }
 
     /// A tree that lives only in memory: for the simulation and tests.
     pub fn in_memory() -> Result<Tree> {
         let mut db = Connection::open_in_memory()?;
         schema::migrate(&mut db)?;
-        Self::finish(db, None, None, None)
+        Self::finish(db, None, None, None, &KernelSide::default())
     }
 
     /// What a crash leaves: the same committed rows, and nothing else of this one. For the
     /// simulation, with a tree in memory.
     pub fn reborn(self) -> Result<Tree> {
+        self.reborn_for(&KernelSide::default())
+    }
+
+    /// The same, taken over from the one that crashed if it was opened for the same connection.
+    pub fn reborn_for(self, kernel: &KernelSide) -> Result<Tree> {
         let db = self.db.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Self::finish(db, None, None, None)
+        Self::finish(db, None, None, None, kernel)
     }
 
     fn finish(
@@ -131,14 +158,11 @@ impl Tree {
         checkpointer: Option<Connection>,
         wal: Option<File>,
         lock: Option<nix::fcntl::Flock<File>>,
+        kernel: &KernelSide,
     ) -> Result<Tree> {
         db.set_prepared_statement_cache_capacity(64);
-        // Those with a staging file go when that is put away.
-        db.execute(
-            "DELETE FROM node WHERE parent IS NULL AND s_parent IS NULL AND sent_parent IS NULL \
-             AND ino != 1 AND b_kind IS NOT 2",
-            [],
-        )?;
+        let (answered, is_same) = Answered::open(&db, kernel.connection)?;
+        let open_orphans = sort_orphans(&db, |ino| is_same && kernel.open.contains(&ino))?;
         let identity: Option<String> = db
             .query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))
             .optional()?;
@@ -170,6 +194,8 @@ impl Tree {
             ids_end: AtomicU64::new(ids),
             changes: Mutex::new(None),
             mtimes_travel: AtomicBool::new(true),
+            open_orphans,
+            answered,
             #[cfg(test)]
             lives_on: Mutex::default(),
             identity,
@@ -180,6 +206,17 @@ impl Tree {
     /// A random name of this state directory, the same for its whole life.
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Nodes that are neither here nor on the server, and that are open still.
+    pub fn open_orphans(&self) -> &[Ino] {
+        &self.open_orphans
+    }
+
+    /// Whether a process before this one carried out a request of the kernel, on the same connection,
+    /// and which node it made then.
+    pub fn answered(&self, request: u64) -> Option<Option<Ino>> {
+        self.answered.get(request)
     }
 
     /// Which nodes are in use by open handles.
@@ -371,13 +408,20 @@ impl Tree {
         Ok(())
     }
 
+    /// A free-form value of the state in `dir`, which nobody has to have opened; `None` if there is no
+    /// state or no such value.
+    pub fn peek_meta(dir: &Path, key: &str) -> Result<Option<String>> {
+        let path = dir.join("state.db");
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        meta_text(&db, key)
+    }
+
     /// A free-form value that belongs to the state as a whole.
     pub fn meta(&self, key: &str) -> Result<Option<String>> {
-        let db = self.db();
-        let value = db
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
-            .optional()?;
-        Ok(value)
+        meta_text(&self.db(), key)
     }
 
     pub fn set_meta(&self, key: &str, value: &str) -> Result<()> {
@@ -416,6 +460,35 @@ fn lock(dir: &Path) -> Result<nix::fcntl::Flock<File>> {
 fn set_meta(db: &Connection, key: &str, value: &str) -> Result<()> {
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [key, value])?;
     Ok(())
+}
+
+/// Tells which nodes are neither here nor on the server but open, and removes the others of that
+/// kind; those with a staging file go when that is put away.
+fn sort_orphans(db: &Connection, is_open: impl Fn(Ino) -> bool) -> Result<Vec<Ino>> {
+    let mut found = db.prepare(
+        "SELECT ino, b_kind FROM node \
+         WHERE parent IS NULL AND s_parent IS NULL AND sent_parent IS NULL AND ino != 1",
+    )?;
+    let mut rows = found.query([])?;
+    let (mut open, mut gone) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let ino: i64 = row.get(0)?;
+        if is_open(Ino(ino as u64)) {
+            open.push(Ino(ino as u64));
+        } else if row.get::<_, Option<i64>>(1)? != Some(schema::CONTENT_STAGED) {
+            gone.push(ino);
+        }
+    }
+    let begun = db.unchecked_transaction()?;
+    for ino in gone {
+        db.prepare_cached("DELETE FROM node WHERE ino = ?1")?.execute([ino])?;
+    }
+    begun.commit()?;
+    Ok(open)
+}
+
+fn meta_text(db: &Connection, key: &str) -> Result<Option<String>> {
+    Ok(db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
 }
 
 fn meta_number(db: &Connection, key: &str) -> Result<u64> {

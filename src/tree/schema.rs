@@ -109,7 +109,7 @@ const KIND_SOCKET: i64 = 4;
 
 const CONTENT_EMPTY: i64 = 0;
 const CONTENT_REMOTE: i64 = 1;
-const CONTENT_STAGED: i64 = 2;
+pub(super) const CONTENT_STAGED: i64 = 2;
 
 const FLAG_MOUNT_ROOT: i64 = 1;
 const FLAG_RACY: i64 = 2;

@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::Connection;
 
-use super::{Result, Tree, TreeError, configure, schema};
+use super::{KernelSide, Result, Tree, TreeError, configure, schema};
 
 /// The tree of a state directory as it was when it was opened, and the lock on that directory.
 pub struct Snapshot {
@@ -46,6 +46,6 @@ impl Snapshot {
         let mut db = Connection::open(&copy)?;
         configure(&db)?;
         schema::migrate(&mut db)?;
-        Ok(Self { tree: Tree::finish(db, None, None, None)?, _lock: lock })
+        Ok(Self { tree: Tree::finish(db, None, None, None, &KernelSide::default())?, _lock: lock })
     }
 }

@@ -238,3 +238,42 @@ fn who_is_told_of_a_change_finds_it() {
     }
     assert_eq!(scheduler.join().unwrap(), 0);
 }
+
+#[test]
+fn on_the_same_connection_open_orphans_and_carried_out_requests_stay_known() {
+    let tree = Tree::in_memory().unwrap();
+    let make = |text: &str, request: u64| {
+        let made = tree.transact(|tx| {
+            let empty = Node { body: Body::File(Content::Empty), ..file(Ino::ROOT, text) };
+            let node = tx.insert(empty)?;
+            tx.carries_out(request)?;
+            Ok::<_, TreeError>(node.ino)
+        });
+        made.unwrap()
+    };
+    let (open, closed) = (make("open", 2), make("closed", 4));
+    let pins = [open, closed].map(|ino| tree.pins().pin(ino, PinKind::Writer));
+    for (ino, request) in [(open, 6), (closed, 8)] {
+        tree.transact(|tx| {
+            let node = (*tx.node(ino)?.unwrap()).clone();
+            tx.put(Node { local: None, ..node })?;
+            tx.carries_out(request)
+        })
+        .unwrap();
+    }
+    // One that changes nothing is not noted: it can be done again.
+    tree.transact(|tx| tx.carries_out(10)).unwrap();
+    drop(pins);
+
+    let kernel = KernelSide { connection: 0, open: HashSet::from([open]) };
+    let tree = tree.reborn_for(&kernel).unwrap();
+    assert_eq!(tree.open_orphans(), [open]);
+    assert!(tree.node(open).unwrap().is_some() && tree.node(closed).unwrap().is_none());
+    assert_eq!(tree.answered(2), Some(Some(open)));
+    assert_eq!(tree.answered(8), Some(None));
+    assert_eq!(tree.answered(10), None);
+
+    let tree = tree.reborn_for(&KernelSide { connection: 1, ..kernel }).unwrap();
+    assert!(tree.open_orphans().is_empty() && tree.node(open).unwrap().is_none());
+    assert_eq!(tree.answered(2), None);
+}

@@ -33,6 +33,8 @@ pub struct Tx<'a> {
     tree: &'a Tree,
     /// Rows that this transaction changed; `None` for one that it removed.
     changed: HashMap<Ino, Change>,
+    /// The node that it made last.
+    made: Option<Ino>,
 }
 
 struct Change {
@@ -55,7 +57,7 @@ const SENT_ELSEWHERE: &str = "(s_parent IS NULL OR s_parent != sent_parent OR s_
 
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, tree: &'a Tree) -> Self {
-        Self { db, tree, changed: HashMap::new() }
+        Self { db, tree, changed: HashMap::new(), made: None }
     }
 
     pub(super) fn finish(self) -> Result<Vec<Touched>> {
@@ -322,7 +324,17 @@ impl<'a> Tx<'a> {
         let change =
             Change { node: Some(Arc::clone(&node)), was_dirty: false, old_keys: Vec::new() };
         self.changed.insert(node.ino, change);
+        self.made = Some(node.ino);
         Ok(node)
+    }
+
+    /// Notes that this transaction carries out a request of the kernel: sent again after a crash, it
+    /// is only answered. One that has changed nothing can be done again.
+    pub fn carries_out(&mut self, request: u64) -> Result<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        self.tree.answered.note(self.db, request, self.made)
     }
 
     /// Writes a changed node. One that is neither here nor on the server is removed, unless

@@ -7,8 +7,9 @@ use super::lookup::{Entry, child};
 use super::names::has_one_spelling;
 use super::rights::require_room;
 use super::{Result, Stat, Stop, Vfs, VfsError, live_dir, touch_dir};
+use crate::fault;
 use crate::tree::{Attr, Body, Content, Node, Place, Push, Tx};
-use crate::types::{BadName, Ino, Name, Time};
+use crate::types::{BadName, FileHandle, Ino, Name, Time};
 
 /// The longest target of a symbolic link, without the NUL that PATH_MAX counts.
 const MAX_TARGET: usize = libc::PATH_MAX as usize - 1;
@@ -45,31 +46,49 @@ impl Vfs {
     ) -> Result<Created> {
         self.writable()?;
         let name = self.storable(name)?;
+        let (node, opened) = match self.done() {
+            // Its handle is found again as well.
+            Some(Some(made)) => (made, self.open_node(made, open.access())?),
+            _ => match self.make_open(caller, parent, &name, mode, exclusive, open).await? {
+                (node, Some(handle)) => (node, Opened { handle, keep_pages: false }),
+                // It came from the server since the kernel looked it up.
+                (node, None) => (node, self.open(node, open)?),
+            },
+        };
+        let node = self.tree.node(node)?.ok_or(VfsError::Stale)?;
+        Ok(Created { stat: self.stat(&node)?, lasting: has_one_spelling(&name), opened })
+    }
+
+    /// Makes a file with a handle, or finds what has the name.
+    async fn make_open(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &Name,
+        mode: u32,
+        exclusive: bool,
+        open: OpenMode,
+    ) -> Result<(Ino, Option<FileHandle>)> {
+        let mut taken = None;
         let made = self
-            .change(|tx| match child(tx, parent, &name)? {
+            .change(|tx| match child(tx, parent, name)? {
                 None => {
                     let file = Body::File(Content::Empty);
-                    let node = self.make(tx, caller, parent, &name, mode, file)?;
+                    let node = self.make(tx, caller, parent, name, mode, file)?;
                     // Pinned before anybody can see it, so that nobody can remove it before.
                     let pin = self.tree.pins().pin(node.ino, open.access().pin_kind());
-                    Ok((node, Some(pin)))
+                    taken = Some(self.handles.open(&node, open.access(), pin)?);
+                    Ok((node.ino, taken))
                 }
                 Some(_) if exclusive => Err(VfsError::Exists.into()),
-                Some(node) => Ok((node, None)),
+                Some(node) => Ok((node.ino, None)),
             })
-            .await?;
-        let (node, opened) = match made {
-            (node, Some(pin)) => {
-                let handle = self.handles.open(&node, open.access(), pin);
-                (node, Opened { handle, keep_pages: false })
-            }
-            (node, None) => {
-                // It came from the server since the kernel looked it up.
-                let opened = self.open(node.ino, open)?;
-                (self.tree.node(node.ino)?.ok_or(VfsError::Stale)?, opened)
-            }
-        };
-        Ok(Created { stat: self.stat(&node)?, lasting: has_one_spelling(&name), opened })
+            .await;
+        if let (Err(_), Some(handle)) = (&made, taken) {
+            self.handles.close(handle);
+        }
+        fault::point("committed", name.as_bytes());
+        made
     }
 
     /// Makes a file, fifo or socket without opening it. `mode` has the type bits.
@@ -127,12 +146,18 @@ impl Vfs {
     ) -> Result<Entry> {
         self.writable()?;
         let name = self.storable(name)?;
-        let node = self
-            .change(|tx| match child(tx, parent, &name)? {
-                None => self.make(tx, caller, parent, &name, mode, body.clone()),
-                Some(_) => Err(VfsError::Exists.into()),
-            })
-            .await?;
+        let node = match self.done() {
+            Some(Some(made)) => self.tree.node(made)?.ok_or(VfsError::Stale)?,
+            _ => {
+                let made = self.change(|tx| match child(tx, parent, &name)? {
+                    None => self.make(tx, caller, parent, &name, mode, body.clone()),
+                    Some(_) => Err(VfsError::Exists.into()),
+                });
+                let made = made.await?;
+                fault::point("committed", name.as_bytes());
+                made
+            }
+        };
         Ok(Entry { stat: Some(self.stat(&node)?), lasting: has_one_spelling(&name) })
     }
 

@@ -29,6 +29,7 @@ impl VfsError {
             Self::NoSuchOffset => libc::ENXIO,
             Self::TooBig => libc::EFBIG,
             Self::BadHandle => libc::EBADF,
+            Self::TooManyOpen => libc::ENFILE,
             Self::ReadOnly => libc::EROFS,
             Self::Forbidden => libc::EACCES,
             Self::Name(error) => name(error),

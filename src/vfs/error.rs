@@ -44,6 +44,8 @@ pub enum VfsError {
     /// The handle is unknown, or was not opened for this.
     #[error("the handle does not allow it")]
     BadHandle,
+    #[error("more files are open than can be remembered")]
+    TooManyOpen,
     #[error("mounted read-only")]
     ReadOnly,
     #[error("the server does not allow it")]

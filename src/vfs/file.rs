@@ -51,18 +51,23 @@ impl Vfs {
                 require(&node, Right::Write)?;
             }
         }
+        let is_emptied = self.handles.reopened().is_some_and(|before| before.emptied);
         let opened = self.open_node(ino, mode.access)?;
-        if mode.truncate
-            && let Err(error) = self.bodies.truncate(ino, 0)
-        {
-            self.release(opened.handle)?;
-            return Err(error.into());
+        if mode.truncate && !is_emptied {
+            if let Err(error) = self.bodies.truncate(ino, 0) {
+                self.release(opened.handle)?;
+                return Err(error.into());
+            }
+            self.handles.note_emptied(opened.handle);
         }
         Ok(opened)
     }
 
     /// Opens a node that must be of the kind that `access` is for.
     pub(super) fn open_node(&self, ino: Ino, access: Access) -> Result<Opened> {
+        if let Some(before) = self.handles.reopened() {
+            return Ok(Opened { handle: before.handle, keep_pages: false });
+        }
         let pin = self.tree.pins().pin(ino, access.pin_kind());
         // Pinned first and then read behind the transaction that may be removing it: either that
         // one sees the pin and leaves an orphan, or the node is gone here.
@@ -77,7 +82,7 @@ impl Vfs {
             (Body::Fifo | Body::Socket, _) => return Err(VfsError::Invalid("open of this kind")),
         }
         let keep_pages = node.content().is_some_and(|content| self.pages.are(ino, content));
-        Ok(Opened { handle: self.handles.open(&node, access, pin), keep_pages })
+        Ok(Opened { handle: self.handles.open(&node, access, pin)?, keep_pages })
     }
 
     /// Up to `len` bytes from `offset`, less at the end of the file. Waits for the network when they

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::names::has_one_spelling;
 use super::{Result, Stat, Stop, Vfs, VfsError, known};
+use crate::fault;
 use crate::sync::BadRemoteName;
 use crate::tree::{Node, Tx};
 use crate::types::{Ino, Name};
@@ -21,6 +22,7 @@ impl Vfs {
     /// Looks up a name. Absence is an entry, too; it is never guessed of an unlisted directory.
     pub async fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Entry> {
         let name = Name::new(name)?;
+        fault::point("looked-up", name.as_bytes());
         let node = match self.tree.child(parent, &name.key())? {
             Some(node) => Some(node),
             // Whoever probes how long a name can be must not wait for a listing to learn it.

@@ -25,9 +25,24 @@
 //!
 //! # After a crash
 //!
-//! Handles and what the kernel has cached are gone; the tree has dropped the rows of orphans. A
-//! request that was not answered has happened completely or not at all, but for a `setattr` that
+//! A request that was not answered has happened completely or not at all, but for a `setattr` that
 //! sets a size together with other attributes: the size may be set alone.
+//!
+//! Where the mount went on, the next process has the same handles, and the tree has kept the orphans
+//! that they are of. The kernel sends once more what was not answered. It is
+//!
+//! | request | answered once, because |
+//! | --- | --- |
+//! | create, mknod, mkdir, symlink, unlink, rmdir, rename | its transaction notes its number; of one that is done only the answer is made again |
+//! | open, opendir | the handle notes it, and whether O_TRUNC was done |
+//! | write, fallocate | the same at the same place; the kernel lets nobody else write the file meanwhile |
+//! | copy_file_range | the same; if the source was written meanwhile, what it holds then |
+//! | setattr | all values are absolute, and the kernel lets nobody else set any of the node meanwhile; "now" is a later now |
+//! | release | its handle is gone, and its number is not given out again |
+//! | flush, fsync | doing it again changes nothing |
+//! | all others | they change nothing |
+//!
+//! Which pages the kernel has is not known then, so each open lets go of those of its file.
 //!
 //! # Locks
 //!
@@ -65,6 +80,7 @@ pub use create::{Caller, Created};
 pub use dir::DirEntry;
 pub use error::VfsError;
 pub use file::{OpenMode, Opened};
+pub use handles::Handles;
 pub use lookup::Entry;
 pub use range::{Allocation, Seek, allocation_from_flags};
 pub use rename::RenameRule;
@@ -74,11 +90,11 @@ pub use crate::sync::Event;
 
 use crate::clock::Clock;
 use crate::content::Bodies;
+use crate::request::RequestNumber;
 use crate::sync::{Lister, NameRules, Quota};
 use crate::tree::{Node, Tree, TreeError, Tx};
 use crate::types::{Ino, Time};
 
-use handles::Handles;
 use pages::Pages;
 
 pub type Result<T> = std::result::Result<T, VfsError>;
@@ -109,6 +125,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// How full the account is, as the sync engine saw it last; `None` until it was asked.
     pub quota: watch::Receiver<Option<Quota>>,
+    pub handles: Handles,
     pub options: VfsOptions,
 }
 
@@ -141,8 +158,8 @@ impl<E: Into<VfsError>> From<E> for Stop {
 impl Vfs {
     /// The file system over a tree. The root of a fresh tree gets its owner and mode.
     pub fn new(parts: Parts) -> Result<Vfs> {
-        let Parts { tree, bodies, lister, names, clock, quota, options } = parts;
-        let (handles, pages) = (Handles::default(), Pages::default());
+        let Parts { tree, bodies, lister, names, clock, quota, handles, options } = parts;
+        let pages = Pages::default();
         let vfs = Vfs { tree, bodies, lister, names, clock, quota, options, handles, pages };
         vfs.adopt_root()?;
         Ok(vfs)
@@ -192,12 +209,28 @@ impl Vfs {
         Err(VfsError::StaysUnlisted)
     }
 
-    /// Like [`Vfs::settle`], with a transaction for each attempt.
+    /// Like [`Vfs::settle`], with a transaction for each attempt. The one that succeeds carries out
+    /// the present request.
     async fn change<T>(
         &self,
         mut attempt: impl FnMut(&mut Tx<'_>) -> std::result::Result<T, Stop>,
     ) -> Result<T> {
-        self.settle(|| self.tree.transact(&mut attempt)).await
+        let request = RequestNumber::present();
+        let mut carry_out = |tx: &mut Tx<'_>| {
+            let value = attempt(tx)?;
+            if let Some(request) = request {
+                tx.carries_out(request.number)?;
+            }
+            Ok(value)
+        };
+        self.settle(|| self.tree.transact(&mut carry_out)).await
+    }
+
+    /// Whether the present request was carried out before the process died that had taken it, and
+    /// which node it made.
+    fn done(&self) -> Option<Option<Ino>> {
+        let request = RequestNumber::present().filter(|request| request.again)?;
+        self.tree.answered(request.number)
     }
 
     /// Reads several things of one moment.

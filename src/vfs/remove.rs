@@ -6,6 +6,7 @@
 use super::lookup::child;
 use super::rights::require;
 use super::{Result, Stop, Vfs, VfsError, live_dir, take_name, touch_dir};
+use crate::fault;
 use crate::tree::{Node, Right, Tx};
 use crate::types::{Ino, Name};
 
@@ -33,6 +34,9 @@ impl Vfs {
         allowed: impl Fn(&mut Tx<'_>, &Node) -> std::result::Result<(), Stop>,
     ) -> Result<()> {
         self.writable()?;
+        if self.done().is_some() {
+            return Ok(());
+        }
         let name = Name::new(name)?;
         let node = self
             .change(|tx| {
@@ -46,6 +50,7 @@ impl Vfs {
                 Ok(node)
             })
             .await?;
+        fault::point("committed", name.as_bytes());
         self.let_go(&node)
     }
 }

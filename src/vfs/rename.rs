@@ -6,6 +6,7 @@ use super::lookup::child;
 use super::remove::empty;
 use super::rights::{require_exchange, require_rename};
 use super::{Result, Stop, Vfs, VfsError, live_dir, mark_moved, take_name, touch_dir};
+use crate::fault;
 use crate::tree::{Node, Place, Tx};
 use crate::types::{Ino, Name, Time};
 
@@ -29,6 +30,9 @@ impl Vfs {
         rule: RenameRule,
     ) -> Result<()> {
         self.writable()?;
+        if self.done().is_some() {
+            return Ok(());
+        }
         let from = Place::new(from.0, Name::new(from.1)?);
         if rule == RenameRule::Exchange {
             let to = Place::new(to.0, Name::new(to.1)?);
@@ -36,6 +40,7 @@ impl Vfs {
         }
         let to = Place::new(to.0, self.storable(to.1)?);
         let replaced = self.change(|tx| self.rename_in(tx, &from, &to, rule)).await?;
+        fault::point("committed", to.name.as_bytes());
         replaced.map_or(Ok(()), |node| self.let_go(&node))
     }
 

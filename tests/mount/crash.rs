@@ -94,7 +94,6 @@ fn what_was_not_sent_survives_a_killed_daemon(fixture: Fixture) {
     mount.kill();
 
     fixture.restart_server();
-    let mount = fixture.mount();
     assert_arrived(&fixture, &mount);
     mount.unmount();
 }

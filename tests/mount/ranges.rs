@@ -116,7 +116,6 @@ fn ranges_are_zeroed_and_punched_in_a_file_that_is_not_here() {
     mount.kill();
     fixture.cloud().set_latency(Latency { millis: 0, workers: None });
     drop(file);
-    let mount = fixture.mount();
     assert!(fs::read(mount.path("data.bin")).unwrap() == content);
     mount.flush();
     assert!(fixture.download("/data.bin").unwrap() == content);

@@ -26,7 +26,7 @@ fn unsent_files_come_out_of_the_state_of_a_daemon_that_was_killed() {
     let in_use = fixture.run(&["rescue", "state", "out"]);
     assert_eq!(in_use.status.code(), Some(6), "{in_use:?}");
     assert!(!fixture.path("out").exists());
-    mount.kill();
+    mount.kill_all();
     let before = local_tree(&fixture.path("state"));
     let output = fixture.run(&["rescue", "state", "out", "--json"]);
     assert_eq!(output.status.code(), Some(13), "{output:?}");

@@ -134,7 +134,6 @@ fn a_removal_that_is_interrupted_waits_before_it_deletes_anything() {
     eventually("other things are sent", || fixture.download("/other").is_some());
     assert_bob_has_everything(&fixture);
     mount.kill();
-    let mount = fixture.mount();
     succeed(Command::new("rm").arg("-r").arg(mount.path("work")));
     eventually("the share is left", || fixture.cloud().received(USER).is_empty());
     assert_bob_has_everything(&fixture);

@@ -21,6 +21,7 @@ use super::retry::RetryArgs;
 use super::serve::{ServeArgs, SuperviseArgs};
 use super::status::StatusArgs;
 use super::unmount::UnmountArgs;
+use super::upgrade::UpgradeArgs;
 use crate::failure::ExitCode;
 
 pub use mount::MountArgs;
@@ -51,6 +52,7 @@ pub enum Command {
     Retry(RetryArgs),
     Refresh(RefreshArgs),
     Rescue(RescueArgs),
+    Upgrade(UpgradeArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     #[command(hide = true)]

@@ -167,6 +167,13 @@ impl Bodies {
     /// Brings rows and staging files together after a start: before anything else is done here.
     /// Tells which files had no row and were put into `lost+found`.
     pub fn recover(&self) -> Result<Vec<Stray>, BodyError> {
+        for ino in self.tree.open_orphans() {
+            // Programs read what only the cache has any more.
+            if let Ok((_, Content::Remote(content))) = self.file_node(*ino) {
+                let kept = self.cache.peek(content);
+                self.gated(*ino, |live| live.kept = kept);
+            }
+        }
         let staged = self.tree.view(|tx| tx.staged())?;
         let mut known = HashSet::new();
         for node in staged {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use self::metrics::Meters;
 use super::drain::Drain;
@@ -19,6 +19,7 @@ use crate::control::{
     State, Status, Subject,
 };
 use crate::fuse::RequestWatch;
+use crate::mount_memory::MountMemory;
 use crate::remote::{Quota, Remote};
 use crate::sync::explain::Facts;
 use crate::sync::{self, Engine, Seen};
@@ -41,6 +42,8 @@ pub struct Controlled {
     quota: watch::Receiver<Option<Quota>>,
     requests: RequestWatch,
     drain: Drain,
+    memory: Arc<MountMemory>,
+    upgrade: Notify,
     clock: Arc<dyn Clock>,
     started: Instant,
 }
@@ -57,6 +60,7 @@ impl Controlled {
         quota: watch::Receiver<Option<Quota>>,
         requests: RequestWatch,
         drain: Drain,
+        memory: Arc<MountMemory>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let fixed = Status {
@@ -82,7 +86,27 @@ impl Controlled {
             ..Status::default()
         };
         let started = Instant::now();
-        Self { fixed, tree, engine, remote, bodies, cache, quota, requests, drain, clock, started }
+        let upgrade = Notify::new();
+        Self {
+            fixed,
+            tree,
+            engine,
+            remote,
+            bodies,
+            cache,
+            quota,
+            requests,
+            drain,
+            memory,
+            upgrade,
+            clock,
+            started,
+        }
+    }
+
+    /// Waits until somebody wants another program to take over.
+    pub async fn upgrade_wanted(&self) {
+        self.upgrade.notified().await;
     }
 
     fn state(&self) -> State {
@@ -196,6 +220,8 @@ impl Daemon for Controlled {
             quota_used: quota.map(|quota| quota.used),
             quota_total: quota.and_then(total),
             last_poll_s: self.engine.polled().map(|polled| self.age(polled)),
+            restarts: self.memory.restarts(),
+            last_restart: self.memory.last_end(),
             uptime_s: self.started.elapsed().as_secs(),
             ..self.fixed.clone()
         }
@@ -234,6 +260,10 @@ impl Daemon for Controlled {
             report(&progress, left);
         }
         self.outcome(self.engine.pending(None).unwrap_or_default())
+    }
+
+    fn upgrade(&self) {
+        self.upgrade.notify_one();
     }
 
     fn problems(&self) -> Problems {

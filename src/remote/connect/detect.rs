@@ -1,6 +1,7 @@
 //! What kind of server is at an address.
 
 use reqwest::header::{HeaderMap, LOCATION, SERVER, WWW_AUTHENTICATE};
+use serde::{Deserialize, Serialize};
 
 use super::ConnectError;
 use super::error::{OLDEST_NEXTCLOUD, OLDEST_OWNCLOUD};
@@ -22,7 +23,7 @@ pub enum Found {
 }
 
 /// How a plain WebDAV server describes itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerHeaders {
     /// `Server`, as in `Apache/2.4.62 (Debian)`.
     pub server: String,

@@ -9,14 +9,16 @@
 
 mod detect;
 mod error;
+mod known;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConnectError;
+pub use known::KnownAccount;
 
-use super::nextcloud::NextcloudRemote;
+use super::nextcloud::{CloudAccount, NextcloudRemote};
 use super::plain::PlainRemote;
 use super::webdav::href::Root;
 use super::webdav::http::Http;
@@ -67,6 +69,7 @@ pub struct Identity {
 pub struct Connection {
     remote: Arc<dyn Remote>,
     identity: Identity,
+    known: KnownAccount,
     http: Arc<Http>,
     /// All files of the account, and what of them is mounted.
     home: Root,
@@ -80,26 +83,51 @@ pub async fn find_account(
 ) -> Result<Connection, ConnectError> {
     let login_name = credentials.current().login_name;
     let (http, found) = find_server(&config, credentials).await?;
-    let ConnectConfig { server, remote_dir, .. } = config;
-    match found {
+    let known = match found {
         Found::Cloud { server, vendor, status } => {
-            let (remote, identity, home) =
-                NextcloudRemote::log_in(http.clone(), *server, vendor, status, &remote_dir).await?;
-            Ok(Connection { remote: Arc::new(remote), identity, http, home, remote_dir })
+            let account = CloudAccount::log_in(&http, *server, vendor, status).await?;
+            KnownAccount::Cloud(Box::new(account))
         }
-        Found::Plain { headers } => {
+        Found::Plain { headers } => KnownAccount::Plain { login_name, headers },
+    };
+    connect(config, http, known)
+}
+
+/// Connects to an account that was found before. Sends nothing.
+pub fn known_account(
+    config: ConnectConfig,
+    credentials: Arc<dyn CredentialSource>,
+    known: KnownAccount,
+) -> Result<Connection, ConnectError> {
+    let http = reach(&config, credentials)?;
+    connect(config, http, known)
+}
+
+fn connect(
+    config: ConnectConfig,
+    http: Arc<Http>,
+    known: KnownAccount,
+) -> Result<Connection, ConnectError> {
+    let ConnectConfig { server, remote_dir, .. } = config;
+    let (remote, identity, home): (Arc<dyn Remote>, _, _) = match &known {
+        KnownAccount::Cloud(account) => {
+            let (remote, home) = NextcloudRemote::new(http.clone(), account, &remote_dir)?;
+            (Arc::new(remote), account.identity(), home)
+        }
+        KnownAccount::Plain { login_name, headers } => {
             let home = Root::of(server.as_typed());
             let identity = Identity {
                 origin: server.as_typed().as_str().trim_end_matches('/').into(),
                 user_id: login_name.clone(),
-                display_name: login_name,
+                display_name: login_name.clone(),
                 product: headers.product().into(),
                 version: headers.version().into(),
             };
-            let remote = PlainRemote::new(http.clone(), home.below(&remote_dir), &headers);
-            Ok(Connection { remote: Arc::new(remote), identity, http, home, remote_dir })
+            let remote = PlainRemote::new(http.clone(), home.below(&remote_dir), headers);
+            (Arc::new(remote), identity, home)
         }
-    }
+    };
+    Ok(Connection { remote, identity, known, http, home, remote_dir })
 }
 
 /// Finds the server. The credential is sent only to a plain WebDAV server that asks for one.
@@ -149,6 +177,11 @@ impl Connection {
 
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What has to be kept to connect to it again without asking.
+    pub fn known(&self) -> &KnownAccount {
+        &self.known
     }
 
     pub fn metrics(&self) -> MetricsSnapshot {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use account::CloudAccount;
 pub(in crate::remote) use ocs::{Status, read_status, status_page};
 
 use super::webdav::get::Checked;

@@ -1,5 +1,6 @@
 //! The file system over a tree in memory, without a mount.
 
+mod again;
 mod attr;
 mod create;
 mod errors;
@@ -18,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::watch;
 
 use super::*;
+use crate::mount_memory::MountMemory;
 use crate::sync::ListError;
 use crate::tree::{Attr, Body, Content, Place, Push, Synced};
 use crate::types::{ContentId, Name, Version};
@@ -78,12 +80,18 @@ fn world() -> World {
 }
 
 fn world_with(options: VfsOptions) -> World {
-    let tree = Arc::new(Tree::in_memory().unwrap());
+    let memory = Arc::new(MountMemory::create().unwrap());
+    world_of(Tree::in_memory().unwrap(), memory, options)
+}
+
+fn world_of(tree: Tree, memory: Arc<MountMemory>, options: VfsOptions) -> World {
+    let tree = Arc::new(tree);
     let server = Arc::new(Server::default());
     *server.tree.lock().unwrap() = Some(Arc::clone(&tree));
     let (quota, seen) = watch::channel(None);
     let clock: Arc<dyn Clock> = Arc::new(Ticking(AtomicI64::new(1_000_000)));
     let (bodies, _ground) = crate::content::testing::bodies(&tree, Arc::clone(&clock));
+    let handles = Handles::restore(memory, &tree).unwrap();
     let vfs = Vfs::new(Parts {
         tree: Arc::clone(&tree),
         bodies,
@@ -91,6 +99,7 @@ fn world_with(options: VfsOptions) -> World {
         names: NameRules::nextcloud(),
         clock,
         quota: seen,
+        handles,
         options,
     })
     .unwrap();
