@@ -23,6 +23,7 @@ use super::convert::{ino, set_time};
 use super::dispatch::{Dispatch, LISTING, READING, SYNCING, span};
 use super::handshake::Promised;
 use super::init::negotiate;
+use super::prime::Primer;
 use super::replies::{
     answer_attr, answer_created, answer_done, answer_entries, answer_entry, answer_full_entries,
     answer_opened, answer_statfs,
@@ -44,11 +45,17 @@ pub(super) struct Adapter {
     vfs: Arc<Vfs>,
     dispatch: Dispatch,
     promised: Option<Promised>,
+    primer: Arc<Primer>,
 }
 
 impl Adapter {
-    pub fn new(vfs: Arc<Vfs>, dispatch: Dispatch, promised: Option<Promised>) -> Self {
-        Self { vfs, dispatch, promised }
+    pub fn new(
+        vfs: Arc<Vfs>,
+        dispatch: Dispatch,
+        promised: Option<Promised>,
+        primer: Arc<Primer>,
+    ) -> Self {
+        Self { vfs, dispatch, promised, primer }
     }
 }
 
@@ -69,6 +76,13 @@ impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         negotiate(config, self.promised.as_ref());
         Ok(())
+    }
+
+    fn forget(&self, request: &Request, node: INodeNo, _lookups: u64) {
+        // Of a real node nothing is counted: each can be had again from its row.
+        if node.0 == 0 {
+            self.primer.hold(std::ptr::from_ref(request).cast());
+        }
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

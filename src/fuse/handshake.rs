@@ -3,7 +3,8 @@
 //! fuser reads FUSE_INIT from the descriptor that it is given, and the kernel sends it once. So fuser
 //! gets one end of a socket pair; the request goes in at the other end, from the kernel or, when a
 //! process before this one has answered it, from the memory of the mount. Then the real descriptor
-//! takes the place of the socket, under its number (ANCHORS 0.1).
+//! takes the place of the socket, under its number (ANCHORS 0.1), when the threads are ready for it
+//! ([`super::prime`]).
 //!
 //! A process that takes over must answer as the first one did, byte for byte, since the kernel goes by
 //! that answer; it asks for what was promised then, whatever it would ask for today.
@@ -15,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use fuser::{Config, Filesystem, InitFlags, Session, SessionACL};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::prime::Primer;
 use crate::mount_memory::{Handshake, MountMemory};
 
 /// More than the kernel wants as room for a first request (FUSE_MIN_READ_BUFFER, 8 KiB).
@@ -57,29 +59,41 @@ impl Promised {
     }
 }
 
-/// A session on the mount behind `device`, whose requests `threads` threads will read.
+/// A session whose threads wait for the device.
+pub(super) struct Waiting {
+    socket: File,
+    device: File,
+    /// Where fuser reads.
+    number: RawFd,
+    takes_over: bool,
+    max_write: u32,
+}
+
+/// A session on the mount behind `device`, whose requests `threads` threads will read. Once it runs,
+/// [`Waiting::begin`] lets them.
 pub(super) fn session<F: Filesystem>(
     filesystem: F,
     device: OwnedFd,
     memory: &MountMemory,
     threads: usize,
-) -> io::Result<Session<F>> {
+) -> io::Result<(Session<F>, Waiting)> {
     let mut config = Config::default();
     config.acl = SessionACL::All;
-    config.n_threads = Some(threads.max(1));
+    config.n_threads = Some(threads);
 
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    let (mut ours, mut device) = (File::from(ours), File::from(device));
+    let (mut socket, mut device) = (File::from(ours), File::from(device));
     let known = memory.handshake();
     let offer = match &known {
         Some(handshake) => handshake.offer.clone(),
         None => read_message(&mut device)?,
     };
-    ours.write_all(&offer)?;
+    socket.write_all(&offer)?;
     let session = Session::from_fd(filesystem, theirs, SessionACL::All, config)?;
-    let promise = read_message(&mut ours)?;
-    match &known {
+    let promise = read_message(&mut socket)?;
+    let takes_over = known.is_some();
+    match known {
         Some(handshake) if handshake.promise != promise => {
             return Err(io::Error::other(
                 "this version of ncfs cannot take over what another one has agreed with the kernel",
@@ -91,11 +105,24 @@ pub(super) fn session<F: Filesystem>(
             device.write_all(&promise)?;
         }
     }
-    replace(session.as_fd().as_raw_fd(), &device)?;
-    if known.is_some() {
-        take_over(&mut device)?;
+    let max_write = Promised::parse(&promise).map_or(0, |promised| promised.max_write);
+    let number = session.as_fd().as_raw_fd();
+    Ok((session, Waiting { socket, device, number, takes_over, max_write }))
+}
+
+impl Waiting {
+    /// Puts the device where the threads of the running session wait, when all of them are ready.
+    pub fn begin(mut self, primer: &Primer, threads: usize) -> io::Result<RawFd> {
+        primer.set_max_write(self.max_write);
+        for _ in 0..threads {
+            self.socket.write_all(&Primer::message())?;
+        }
+        primer.when_all_are_held(|| {
+            replace(self.number, &self.device)?;
+            if self.takes_over { take_over(&mut self.device) } else { Ok(()) }
+        })?;
+        Ok(self.number)
     }
-    Ok(session)
 }
 
 /// One message: both kinds of descriptor give one with each read.
@@ -112,7 +139,7 @@ fn read_message(from: &mut File) -> io::Result<Vec<u8>> {
 }
 
 /// Puts the device under a number that fuser owns, which stays closed to children. Nobody reads there
-/// yet: the session does not run.
+/// at the moment.
 fn replace(number: RawFd, device: &File) -> io::Result<()> {
     // SAFETY: the call takes integers. What was open under the number is closed, which is the socket
     // that fuser owns and does not use meanwhile; what takes its place is as good a descriptor.

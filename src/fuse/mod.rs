@@ -35,6 +35,7 @@ mod dispatch;
 mod handshake;
 mod init;
 mod notifier;
+mod prime;
 mod refusal;
 mod replies;
 mod requests;

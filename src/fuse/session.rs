@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::adapter::Adapter;
 use super::dispatch::Dispatch;
 use super::handshake::{self, Promised};
 use super::notifier::Notifier;
+use super::prime::Primer;
 use super::refusal::refuse_all;
 use super::requests::Requests;
 use crate::mount_memory::MountMemory;
@@ -42,11 +43,15 @@ pub fn serve(
 ) -> io::Result<Serving> {
     let requests = Arc::new(Requests::new(Arc::clone(memory)));
     let dispatch = Dispatch::new(runtime, Arc::clone(&requests));
-    let adapter = Adapter::new(Arc::clone(&vfs), dispatch, Promised::in_memory(memory));
-    let session = handshake::session(adapter, fd, memory, threads)?;
-    let device = session.as_fd().as_raw_fd();
-    let notifier = Some(Notifier::start(session.notifier(), device, vfs, events)?);
-    Ok(Serving { ended: in_thread(move || session.run())?, notifier, requests })
+    let (threads, promised) = (threads.max(1), Promised::in_memory(memory));
+    let primer = Arc::new(Primer::new(threads));
+    let adapter = Adapter::new(Arc::clone(&vfs), dispatch, promised, Arc::clone(&primer));
+    let (session, waiting) = handshake::session(adapter, fd, memory, threads)?;
+    let kernel = session.notifier();
+    let ended = in_thread(move || session.run())?;
+    let device = waiting.begin(&primer, threads)?;
+    let notifier = Some(Notifier::start(kernel, device, vfs, events)?);
+    Ok(Serving { ended, notifier, requests })
 }
 
 /// Serves a mount by refusing all: every request gets EIO at once. For a mount whose processes die as
